@@ -9,6 +9,7 @@
 #include "compress/pack.h"
 #include "compress/tokenizer_json.h"
 #include "format/writer.h"
+#include "minnow/minnow.h"
 #include "model/kernel_set.h"
 #include "text/chat_format.h"
 

@@ -36,6 +36,17 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
 std::span<const float> Decoder::logits() const { return {ws_.logits, plan_->config->vocab_size}; }
 std::span<float> Decoder::mutable_logits() { return {ws_.logits, plan_->config->vocab_size}; }
 
+uint64_t Decoder::kv_bytes_read() const {
+  const kv::Shape& shape = cache_.shape();
+  const uint64_t row = 2 * shape.half_bytes() + (shape.type == kv::Type::q8 ? 8 : 0);
+  uint64_t rows = 0;
+  for (const PlanLayer& l : plan_->layers) {
+    const uint32_t window = l.weights->sliding_window;
+    rows += window != 0 ? std::min(window, position_) : position_;
+  }
+  return rows * shape.kv_heads * row;
+}
+
 Status Decoder::copy_from(const Decoder& other) {
   const kv::Shape &mine = cache_.shape(), &theirs = other.cache_.shape();
   if (plan_ != other.plan_ || mine.type != theirs.type) {

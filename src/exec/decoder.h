@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/status.h"
@@ -63,6 +64,8 @@ class Decoder {
   void cancel() { cancel_->store(true, std::memory_order_relaxed); }
 
   uint64_t kv_bytes() const { return cache_.shape().bytes(); }
+  /// Bytes of KV that attention reads for the next token, sliding windows considered.
+  uint64_t kv_bytes_read() const;
   uint64_t workspace_bytes() const { return ws_.memory.size(); }
 
  private:

@@ -71,10 +71,14 @@ class Resolver {
     out_.linears.reserve(m_.linears.size());
     for (const format::Linear& l : m_.linears) {
       const auto* base = reinterpret_cast<const uint8_t*>(c_.segment(l.segment).data());
-      LinearWeights w{l.name, l.rows, l.cols, l.layout};
+      LinearWeights w;
+      w.name = l.name, w.rows = l.rows, w.cols = l.cols, w.layout = l.layout;
       if (l.input_order >= 0) w.input_order = c_.uints(m_.input_orders[size_t(l.input_order)]).data();
       for (const format::Slab& s : l.slabs) {
-        SlabWeights sw{s.code, s.group, s.first_channel, s.count, s.padded(), s.groups(), base + s.base, s.row_stride};
+        SlabWeights sw;
+        sw.code = s.code, sw.group = s.group, sw.first = s.first_channel, sw.count = s.count;
+        sw.padded = s.padded(), sw.groups = s.groups();
+        sw.codes = base + s.base, sw.code_stride = s.row_stride;
         sw.scale_type = s.scale_type;
         if (s.scale_type != format::ScaleType::none) sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
         if (s.zero_type != format::ZeroType::midpoint) sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
