@@ -20,7 +20,7 @@ static inline VecF v_exp(VecF x) {
   return v_scale2(p, n);
 }
 
-// Relative error below 2^-21, also near zero. Below 0.8 an odd polynomial, above it 1 - 2 / (exp(2x) + 1).
+// Relative error below 2^-21, also near zero. Below 0.64 an odd polynomial, above it 1 - 2 / (exp(2x) + 1).
 static inline VecF v_tanh(VecF x) {
   const VecF a = v_abs(x);
   const VecF u = v_mul(x, x);
@@ -32,7 +32,7 @@ static inline VecF v_tanh(VecF x) {
   const VecF small = v_fma(v_mul(p, u), x, x);
   const VecF one = v_set1(1.0f);
   const VecF large = v_sub(one, v_div(v_set1(2.0f), v_add(v_exp(v_add(a, a)), one)));
-  return v_if_less(a, v_set1(0.8f), small, v_with_sign(large, x));
+  return v_if_less(a, v_set1(0.64f), small, v_with_sign(large, x));
 }
 
 // erfc(a) for a >= 0; absolute error below 2^-22, relative below 2^-19 up to a = 4.

@@ -15,8 +15,8 @@
 //   k     the padded K, a multiple of 32 (zeros in xq beyond the real K); group is 32, 64 or 128
 // Alignment: q 64 bytes, s and y natural, xq none.
 // Reads: nothing of xq, sx, sum_x past their ends; of q, s, z up to 64 bytes past the end of a row.
-// Integer parts are exact; the sum over groups is f32:
-//   |error| <= (groups + 8) * 2^-23 * sum_g |s * sx| * ( |sum (q - 128) xq| + |(128 - z) sum_x| ).
+// Integer sums are exact; they become f32 lane by lane, and the sum over groups is f32:
+//   |error| <= (groups + 8) * 2^-23 * sum_g |s * sx| * ( sum |q * xq| + 256 * |sum_x| ).
 #pragma once
 
 #include <stddef.h>
