@@ -42,7 +42,11 @@ class TextOut {
  public:
   TextOut(const minnow_session& s, text::StopMatcher matcher, minnow_text_fn function, void* user)
       : matcher_(std::move(matcher)), function_(function), user_(user) {
-    if (s.model->tokenizer != nullptr) decoder_.emplace(*s.model->tokenizer, /*skip_special=*/true, s.tokens.empty());
+    const text::Tokenizer* tokenizer = s.model->tokenizer.get();
+    if (tokenizer == nullptr) return;
+    // A text begins here when nothing but BOS and its like stands before it.
+    const bool at_start = std::all_of(s.tokens.begin(), s.tokens.end(), [&](int32_t t) { return tokenizer->is_special(t); });
+    decoder_.emplace(*tokenizer, /*skip_special=*/true, at_start);
   }
 
   /// False: the callback wants no more.

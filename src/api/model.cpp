@@ -157,3 +157,31 @@ const char* minnow_model_chat_format(const minnow_model* model) {
 }
 
 }  // extern "C"
+
+namespace {
+
+Result<std::string> render(const minnow_model* model, const char* format, const minnow_message* messages, size_t count) {
+  MINNOW_ASSIGN(const text::Tokenizer* tokenizer, tokenizer_of(model));
+  if (count > 0) MINNOW_TRY(check_pointer(messages, "messages"));
+  text::ChatFormat chat = text::copy_chat_format(tokenizer->view().chat);
+  if (format != nullptr) {
+    MINNOW_ASSIGN(chat, text::chat_format_by_name(format));
+  }
+  std::vector<text::ChatMessage> turns;
+  for (size_t i = 0; i < count; ++i) {
+    MINNOW_TRY(check_pointer(messages[i].role, "a message's role"));
+    MINNOW_TRY(check_pointer(messages[i].text, "a message's text"));
+    turns.push_back({messages[i].role, messages[i].text});
+  }
+  return text::render_chat(chat, turns, /*add_generation_prompt=*/true);
+}
+
+}  // namespace
+
+extern "C" minnow_status minnow_chat_render(const minnow_model* model, const char* format, const minnow_message* messages,
+                                            size_t count, char* text, size_t capacity, size_t* length) {
+  return guard([&]() -> Status {
+    MINNOW_ASSIGN(const std::string rendered, render(model, format, messages, count));
+    return hand_out(rendered.data(), rendered.size(), text, capacity, length);
+  });
+}

@@ -144,7 +144,17 @@ class FileBuilder {
 
   Status tokenizer() {
     if (!model_.tokenizer) return {};
-    MINNOW_ASSIGN(const std::vector<std::byte> bytes, format::build_tokenizer(*model_.tokenizer));
+    format::TokenizerData data = *model_.tokenizer;
+    if (!options_.chat_format.empty()) {
+      MINNOW_ASSIGN(text::ChatFormat chat, text::chat_format_by_name(options_.chat_format));
+      chat.template_text = data.chat.template_text;
+      data.chat = std::move(chat);
+    }
+    if (data.size() > model_.config.vocab_size) {
+      return fail(Code::corrupt, "the tokenizer has ", data.size(), " tokens, the model's vocabulary only ",
+                  model_.config.vocab_size, "; they do not belong together");
+    }
+    MINNOW_ASSIGN(const std::vector<std::byte> bytes, format::build_tokenizer(data));
     MINNOW_TRY(writer_.begin_segment(SegmentKind::tokenizer, false));
     MINNOW_TRY(writer_.append(bytes));
     MINNOW_ASSIGN(const uint32_t segment, writer_.end_segment());

@@ -148,8 +148,9 @@ Status add_tokenizer(const std::string& directory, ImportedModel& out) {
     out.warnings.push_back(cat("'", directory, "' has no tokenizer.json: the model will take token ids only"));
     return {};
   }
-  MINNOW_ASSIGN(format::TokenizerData tokenizer, import_tokenizer_json(directory));
-  out.tokenizer = std::move(tokenizer);
+  MINNOW_ASSIGN(ImportedTokenizer tokenizer, import_tokenizer_json(directory));
+  out.tokenizer = std::move(tokenizer.data);
+  out.warnings.insert(out.warnings.end(), tokenizer.warnings.begin(), tokenizer.warnings.end());
   return {};
 }
 
