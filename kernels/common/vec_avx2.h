@@ -151,6 +151,7 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(words, words));
 }
 
+static constexpr int kPrefetchBytes = 8192;
 static inline void v_prefetch(const void* p) {
   _mm_prefetch((const char*)p, _MM_HINT_T0);
 }

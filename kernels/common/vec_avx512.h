@@ -141,6 +141,9 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a));
 }
 
+// How far ahead rows are fetched when memory is the limit: the best of 0 to 16 KB on Zen 5, where hardware
+// alone reaches three quarters of it.
+static constexpr int kPrefetchBytes = 8192;
 static inline void v_prefetch(const void* p) {
   _mm_prefetch((const char*)p, _MM_HINT_T0);
 }

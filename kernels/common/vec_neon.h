@@ -142,6 +142,7 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
   memcpy(p, &four, sizeof four);
 }
 
+static constexpr int kPrefetchBytes = 8192;
 static inline void v_prefetch(const void* p) {
   __builtin_prefetch(p, 0, 3);
 }

@@ -10,19 +10,24 @@ namespace {
 template <class Row>
 static inline void linear_float_body(const LinearFloatArgs* args) {
   typedef typename Row::Element Element;
-  // The next block of rows, at the same place: about 4 rows ahead, never less than a kilobyte.
-  const size_t prefetch_bytes = kTileRows * args->w_stride;
+  DotTile<Row> tile;
+  tile.rows_end = (const char*)args->w + args->n1 * args->w_stride;
+  tile.x_stride = args->x_stride;
+  tile.k = args->k;
   for (size_t n = args->n0; n < args->n1; n += kTileRows) {
     const size_t count = args->n1 - n < kTileRows ? args->n1 - n : (size_t)kTileRows;
-    const Element* rows[kTileRows];
     for (size_t r = 0; r < kTileRows; ++r) {
-      rows[r] = (const Element*)((const char*)args->w + (n + (r < count ? r : 0)) * args->w_stride);
+      tile.rows[r] = (const Element*)((const char*)args->w + (n + (r < count ? r : 0)) * args->w_stride);
     }
     for (size_t m = 0; m < args->m; m += kTileColumns) {
       const size_t columns = args->m - m < kTileColumns ? args->m - m : (size_t)kTileColumns;
       float sums[kTileColumns][kTileRows];
-      dot_tile<Row>(rows, args->x + m * args->x_stride, args->x_stride, columns, args->k, sums,
-                    prefetch_bytes);
+      tile.x = args->x + m * args->x_stride;
+      if (args->m <= kTileColumns) {
+        dot_few(&tile, columns, sums);
+      } else {
+        dot_many(&tile, columns, sums);
+      }
       for (size_t c = 0; c < columns; ++c) {
         float* y = args->y + (m + c) * args->y_stride + n;
         for (size_t r = 0; r < count; ++r) {

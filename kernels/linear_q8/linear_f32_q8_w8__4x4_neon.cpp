@@ -21,5 +21,5 @@ struct Neon {
 }  // namespace
 
 extern "C" void linear_f32_q8_w8__4x4_neon(const LinearQ8Args* args) {
-  linear_q8_body<Q8FourColumns<Neon>>(args);
+  linear_q8_body<Q8Rows<Neon>>(args);
 }

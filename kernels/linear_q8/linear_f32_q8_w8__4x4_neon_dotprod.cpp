@@ -18,5 +18,5 @@ struct NeonDotprod {
 }  // namespace
 
 extern "C" void linear_f32_q8_w8__4x4_neon_dotprod(const LinearQ8Args* args) {
-  linear_q8_body<Q8FourColumns<NeonDotprod>>(args);
+  linear_q8_body<Q8Rows<NeonDotprod>>(args);
 }

@@ -18,6 +18,6 @@ struct AvxVnni {
 
 }  // namespace
 
-extern "C" void linear_f32_q8_w8__4x2_avxvnni(const LinearQ8Args* args) {
-  linear_q8_body<Q8TwoColumns<AvxVnni>>(args);
+extern "C" void linear_f32_q8_w8__4x4_avxvnni(const LinearQ8Args* args) {
+  linear_q8_body<Q8Rows<AvxVnni>>(args);
 }

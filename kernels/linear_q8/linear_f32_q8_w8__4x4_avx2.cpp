@@ -27,6 +27,6 @@ struct Avx2 {
 
 }  // namespace
 
-extern "C" void linear_f32_q8_w8__4x2_avx2(const LinearQ8Args* args) {
-  linear_q8_body<Q8TwoColumns<Avx2>>(args);
+extern "C" void linear_f32_q8_w8__4x4_avx2(const LinearQ8Args* args) {
+  linear_q8_body<Q8Rows<Avx2>>(args);
 }
