@@ -104,8 +104,10 @@ Status add_tokens(const GgufReader& g, bool byte_level, format::TokenizerData& d
   if (types.size() != tokens.size()) {
     return fail(Code::corrupt, "GGUF: ", types.size(), " token types for ", tokens.size(), " tokens");
   }
-  std::string name(g.has("general.name") ? g.string("general.name").ok() ? *g.string("general.name") : "" : "");
-  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::string name;
+  if (const auto stated = g.string("general.name"); stated.ok()) name = *stated;
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
 
   for (size_t id = 0; id < tokens.size(); ++id) {
     const std::string_view token = tokens[id];

@@ -36,13 +36,14 @@ struct Pattern {
 
 Result<Pattern> pattern_of(const Json& json, std::string_view part) {
   const Json* p = member(json, "pattern");
-  if (p != nullptr && p->is_string()) return Pattern{p->get<std::string>(), false};
+  if (p != nullptr && p->is_string() && !p->get_ref<const std::string&>().empty()) {
+    return Pattern{p->get<std::string>(), false};
+  }
   if (p != nullptr) {
-    if (const Json* s = member(*p, "String"); s != nullptr && s->is_string()) {
-      if (s->get_ref<const std::string&>().empty()) return refused(part, "an empty pattern");
+    if (const Json* s = member(*p, "String"); s != nullptr && s->is_string() && !s->get_ref<const std::string&>().empty()) {
       return Pattern{s->get<std::string>(), false};
     }
-    if (const Json* r = member(*p, "Regex"); r != nullptr && r->is_string()) {
+    if (const Json* r = member(*p, "Regex"); r != nullptr && r->is_string() && !r->get_ref<const std::string&>().empty()) {
       return Pattern{r->get<std::string>(), true};
     }
   }

@@ -133,7 +133,8 @@ Status read_steps(const fb::Tokenizer& t, TokenizerView& v) {
                     enum_of<SplitBehavior>(s->behavior(), fb::SplitBehavior::MAX, "split behavior"));
       MINNOW_ASSIGN(const auto scheme,
                     enum_of<PrependScheme>(s->prepend_scheme(), fb::PrependScheme::MAX, "prepend_scheme"));
-      const bool needs_pattern = kind == PreTokenizerKind::split_string || kind == PreTokenizerKind::metaspace;
+      const bool needs_pattern = kind == PreTokenizerKind::split_string ||
+                                 kind == PreTokenizerKind::split_regex || kind == PreTokenizerKind::metaspace;
       if (needs_pattern && text(s->pattern()).empty()) {
         return fail(Code::corrupt, "tokenizer: a pre_tokenizer splits at the empty string");
       }

@@ -124,6 +124,11 @@ Result<PreTokenizer> PreTokenizer::create(std::span<const Step> steps, bool byte
     const Step& s = steps[i];
     Compiled c{s, false, {}, s.behavior, s.invert};
     std::string_view pattern;
+    const bool needs_pattern = s.kind == PreTokenizerKind::split_string || s.kind == PreTokenizerKind::split_regex ||
+                               s.kind == PreTokenizerKind::metaspace;
+    if (needs_pattern && s.pattern.empty()) {
+      return fail(Code::corrupt, "tokenizer: a pre_tokenizer splits at the empty string");
+    }
     switch (s.kind) {
       case PreTokenizerKind::byte_level:
         if (!byte_level) return fail(Code::corrupt, "tokenizer: a byte_level step in a model that is not");
