@@ -47,7 +47,8 @@ inline std::vector<int32_t> encode(const text::Tokenizer& t, std::string_view te
   return ids;
 }
 
-inline std::string stream(const text::Tokenizer& t, const std::vector<int32_t>& ids, bool skip_special = false) {
+inline std::string stream(const text::Tokenizer& t, const std::vector<int32_t>& ids,
+                          bool skip_special = false) {
   text::StreamDecoder decoder(t, skip_special);
   std::string out;
   for (const int32_t id : ids) decoder.push(id, out);

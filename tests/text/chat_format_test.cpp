@@ -8,8 +8,7 @@ namespace {
 
 using format::ChatKind;
 
-const std::vector<ChatMessage> kTwoTurns = {
-    {"user", "Hi"}, {"assistant", "Hello"}, {"user", "Bye"}};
+const std::vector<ChatMessage> kTwoTurns = {{"user", "Hi"}, {"assistant", "Hello"}, {"user", "Bye"}};
 const std::vector<ChatMessage> kWithSystem = {{"system", "Be brief."}, {"user", "Hi"}};
 
 std::string render(const ChatFormat& f, const std::vector<ChatMessage>& m) {
@@ -27,11 +26,13 @@ ChatFormat recognised(std::string_view text, std::string_view bos, std::string_v
 
 TEST(Chat, ChatMl) {
   const ChatFormat f = recognised(
-      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+      "'<|im_end|>' + "
       "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
       "<|endoftext|>", "<|im_end|>", ChatKind::chatml);
   EXPECT_EQ(render(f, kTwoTurns),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|"
+            "im_end|>\n"
             "<|im_start|>assistant\n");
   EXPECT_EQ(f.stop_strings, std::vector<std::string>{"<|im_end|>"});
   EXPECT_FALSE(f.has_default_system);
@@ -40,24 +41,30 @@ TEST(Chat, ChatMl) {
 TEST(Chat, Qwen25DefaultSystem) {
   const ChatFormat f = recognised(
       "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n    {%- if messages[0]['role'] == 'system' %}\n"
-      "        {{- messages[0]['content'] }}\n    {%- else %}\n        {{- 'You are Qwen, created by Alibaba Cloud. "
-      "You are a helpful assistant.' }}\n    {%- endif %}\n{%- else %}\n    {%- if messages[0]['role'] == 'system' "
-      "%}\n        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}\n    {%- else %}\n"
+      "        {{- messages[0]['content'] }}\n    {%- else %}\n        {{- 'You are Qwen, created by Alibaba "
+      "Cloud. "
+      "You are a helpful assistant.' }}\n    {%- endif %}\n{%- else %}\n    {%- if messages[0]['role'] == "
+      "'system' "
+      "%}\n        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}\n    {%- else "
+      "%}\n"
       "        {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
       "assistant.<|im_end|>\\n' }}\n    {%- endif %}\n{%- endif %}\n",
       "", "<|im_end|>", ChatKind::chatml);
-  EXPECT_EQ(render(f, {{"user", "Hi"}}),
-            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-  EXPECT_EQ(render(f, kWithSystem),
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(
+      render(f, {{"user", "Hi"}}),
+      "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+      "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(
+      render(f, kWithSystem),
+      "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
 }
 
 TEST(Chat, Llama2) {
   const ChatFormat f = recognised(
       "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] %}{% endif %}"
       "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
-      "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token }}",
+      "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token "
+      "}}",
       "<s>", "</s>", ChatKind::llama2);
   EXPECT_EQ(render(f, kTwoTurns), "<s>[INST] Hi [/INST] Hello </s><s>[INST] Bye [/INST]");
   EXPECT_EQ(render(f, kWithSystem), "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]");
@@ -65,33 +72,42 @@ TEST(Chat, Llama2) {
 
 TEST(Chat, Llama3) {
   const ChatFormat f = recognised(
-      "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim "
-      "+ '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}",
+      "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ "
+      "message['content'] | trim "
+      "+ '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ "
+      "content }}",
       "<|begin_of_text|>", "<|end_of_text|>", ChatKind::llama3);
   EXPECT_EQ(render(f, {{"system", " Be brief.\n"}, {"user", "Hi "}}),
-            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user"
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe "
+            "brief.<|eot_id|><|start_header_id|>user"
             "<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n");
 }
 
 TEST(Chat, Llama31WritesItsDates) {
   const ChatFormat f = recognised(
-      "{{- bos_token }}{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Cutting Knowledge Date: "
-      "December 2023\\n\" }}{{- \"Today Date: \" + date_string + \"\\n\\n\" }}{{- system_message }}{{- \"<|eot_id|>\" "
+      "{{- bos_token }}{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Cutting Knowledge "
+      "Date: "
+      "December 2023\\n\" }}{{- \"Today Date: \" + date_string + \"\\n\\n\" }}{{- system_message }}{{- "
+      "\"<|eot_id|>\" "
       "}}",
       "<|begin_of_text|>", "<|eot_id|>", ChatKind::llama3);
-  EXPECT_EQ(render(f, {{"user", "Hi"}}),
-            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December "
-            "2023\nToday Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+  EXPECT_EQ(
+      render(f, {{"user", "Hi"}}),
+      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December "
+      "2023\nToday Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+      "<|start_header_id|>assistant<|end_header_id|>\n\n");
 }
 
 TEST(Chat, Gemma) {
   const ChatFormat f = recognised(
-      "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first_user_prefix = messages[0]['content'] + "
-      "'\\n\\n' %}{% endif %}{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}",
+      "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first_user_prefix = "
+      "messages[0]['content'] + "
+      "'\\n\\n' %}{% endif %}{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + "
+      "'<end_of_turn>\\n' }}",
       "<bos>", "<eos>", ChatKind::gemma);
   EXPECT_EQ(render(f, kTwoTurns),
-            "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n<start_of_turn>user\n"
+            "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n<start_of_"
+            "turn>user\n"
             "Bye<end_of_turn>\n<start_of_turn>model\n");
   EXPECT_EQ(render(f, kWithSystem),
             "<bos><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n");
@@ -99,14 +115,15 @@ TEST(Chat, Gemma) {
 
 TEST(Chat, Gemma2HasNoSystem) {
   const ChatFormat f = recognised(
-      "{{ bos_token }}{{ raise_exception('System role not supported') }}<start_of_turn><end_of_turn>", "<bos>", "<eos>",
-      ChatKind::gemma);
+      "{{ bos_token }}{{ raise_exception('System role not supported') }}<start_of_turn><end_of_turn>",
+      "<bos>", "<eos>", ChatKind::gemma);
   EXPECT_EQ(render_chat(f, kWithSystem, true).status().code(), Code::invalid_argument);
 }
 
 TEST(Chat, Phi3) {
   const ChatFormat f = recognised(
-      "{{ bos_token }}{% for message in messages %}{{'<|user|>' + '\\n' + message['content'] + '<|end|>' + '\\n' + "
+      "{{ bos_token }}{% for message in messages %}{{'<|user|>' + '\\n' + message['content'] + '<|end|>' + "
+      "'\\n' + "
       "'<|assistant|>' + '\\n'}}{% endfor %}",
       "<s>", "<|endoftext|>", ChatKind::phi3);
   EXPECT_EQ(render(f, kWithSystem), "<s><|system|>\nBe brief.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n");
@@ -114,7 +131,8 @@ TEST(Chat, Phi3) {
 
 TEST(Chat, Phi4MiniHasNoLineEnds) {
   const ChatFormat f = recognised(
-      "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+      "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% "
+      "endfor %}"
       "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
       "<|endoftext|>", "<|endoftext|>", ChatKind::phi3);
   EXPECT_EQ(render(f, kWithSystem), "<|system|>Be brief.<|end|><|user|>Hi<|end|><|assistant|>");
@@ -122,29 +140,34 @@ TEST(Chat, Phi4MiniHasNoLineEnds) {
 
 TEST(Chat, Phi4) {
   const ChatFormat f = recognised(
-      "{% for message in messages %}{{'<|im_start|>user<|im_sep|>' + message['content'] + '<|im_end|>'}}{% endfor %}", "",
-      "<|im_end|>", ChatKind::phi4);
-  EXPECT_EQ(render(f, {{"user", "Hi"}}), "<|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>");
+      "{% for message in messages %}{{'<|im_start|>user<|im_sep|>' + message['content'] + '<|im_end|>'}}{% "
+      "endfor %}",
+      "", "<|im_end|>", ChatKind::phi4);
+  EXPECT_EQ(render(f, {{"user", "Hi"}}),
+            "<|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>");
 }
 
 TEST(Chat, MistralSpacings) {
   const ChatFormat v1 = recognised(
-      "{{- bos_token }}{{- ' [INST] ' + system_message + '\\n\\n' + message['content'] + ' [/INST]' }}{{- ' ' + "
+      "{{- bos_token }}{{- ' [INST] ' + system_message + '\\n\\n' + message['content'] + ' [/INST]' }}{{- ' "
+      "' + "
       "message['content'] + eos_token}}",
       "<s>", "</s>", ChatKind::mistral);
   EXPECT_EQ(render(v1, kTwoTurns), "<s> [INST] Hi [/INST] Hello</s> [INST] Bye [/INST]");
   const ChatFormat v02 = recognised(
-      "{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token}}", "<s>",
-      "</s>", ChatKind::mistral);
+      "{{ bos_token }}{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token}}",
+      "<s>", "</s>", ChatKind::mistral);
   EXPECT_EQ(render(v02, kTwoTurns), "<s>[INST] Hi [/INST]Hello</s>[INST] Bye [/INST]");
   const ChatFormat v3 = recognised(
-      "{{- bos_token }}{{- \"[INST] \" + system_message + \"\\n\\n\" + message[\"content\"] + \"[/INST]\" }}{{- \" \" + "
+      "{{- bos_token }}{{- \"[INST] \" + system_message + \"\\n\\n\" + message[\"content\"] + \"[/INST]\" "
+      "}}{{- \" \" + "
       "message[\"content\"]|trim + eos_token}}",
       "<s>", "</s>", ChatKind::mistral);
   EXPECT_EQ(render(v3, kTwoTurns), "<s>[INST] Hi[/INST] Hello</s>[INST] Bye[/INST]");
   EXPECT_EQ(render(v3, kWithSystem), "<s>[INST] Be brief.\n\nHi[/INST]");
   const ChatFormat tekken = recognised(
-      "{{- bos_token }}{{- \"[INST]\" + system_message + message[\"content\"] + \"[/INST]\" }}{{- message[\"content\"] "
+      "{{- bos_token }}{{- \"[INST]\" + system_message + message[\"content\"] + \"[/INST]\" }}{{- "
+      "message[\"content\"] "
       "+ eos_token}}",
       "<s>", "</s>", ChatKind::mistral);
   EXPECT_EQ(render(tekken, kTwoTurns), "<s>[INST]Hi[/INST]Hello</s>[INST]Bye[/INST]");
@@ -152,20 +175,23 @@ TEST(Chat, MistralSpacings) {
 
 TEST(Chat, Zephyr) {
   const ChatFormat f = recognised(
-      "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\\n' + message['content'] + "
-      "eos_token }}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\\n'  + message['content'] + "
+      "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\\n' + "
+      "message['content'] + "
+      "eos_token }}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\\n'  + message['content'] "
+      "+ "
       "eos_token }}\n{% endif %}\n{% endfor %}",
       "<s>", "</s>", ChatKind::zephyr);
   EXPECT_EQ(render(f, kWithSystem), "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n");
 }
 
 TEST(Chat, Granite) {
-  const ChatFormat f = recognised(
-      "{{- '<|start_of_role|>system<|end_of_role|>' + system_message + '<|end_of_text|>\\n' }}", "<|end_of_text|>",
-      "<|end_of_text|>", ChatKind::granite);
-  EXPECT_EQ(render(f, kWithSystem),
-            "<|start_of_role|>system<|end_of_role|>Be brief.<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hi"
-            "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>");
+  const ChatFormat f =
+      recognised("{{- '<|start_of_role|>system<|end_of_role|>' + system_message + '<|end_of_text|>\\n' }}",
+                 "<|end_of_text|>", "<|end_of_text|>", ChatKind::granite);
+  EXPECT_EQ(
+      render(f, kWithSystem),
+      "<|start_of_role|>system<|end_of_role|>Be brief.<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hi"
+      "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>");
 }
 
 TEST(Chat, UnknownIsKeptAndReported) {

@@ -120,7 +120,8 @@ TEST(PairFixture, Qwen2PairWithTheQwen25Vocabulary) {
 }
 
 TEST(PairFixture, LlamaBpe) {
-  GTEST_SKIP() << "ggml-vocab-llama-bpe has an .inp/.out pair but no vocabulary in MINNOW_DATA/fixtures/tokenizers";
+  GTEST_SKIP()
+      << "ggml-vocab-llama-bpe has an .inp/.out pair but no vocabulary in MINNOW_DATA/fixtures/tokenizers";
 }
 
 TEST(Speed, OneMegabyteIsFastEnough) {

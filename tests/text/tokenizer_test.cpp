@@ -15,14 +15,24 @@ OwnedTokenizer tiny(const std::string& name) {
 }
 
 // Ids of tiny-bytes: 0..255 are bytes, then the merges in order, then the added tokens.
-enum : int32_t { kHello = 259, kSpaceWorld = 264, kEmojiHead = 265, kEndOfText = 266, kImStart = 267, kImEnd = 268,
-                 kTool = 269, kMask = 270, kAbc = 271 };
+enum : int32_t {
+  kHello = 259,
+  kSpaceWorld = 264,
+  kEmojiHead = 265,
+  kEndOfText = 266,
+  kImStart = 267,
+  kImEnd = 268,
+  kTool = 269,
+  kMask = 270,
+  kAbc = 271
+};
 using Ids = std::vector<int32_t>;
 
 TEST(ByteLevel, MergesAndRoundTrips) {
   const auto t = tiny("tiny-bytes");
   EXPECT_EQ(encode(*t, "hello world"), (Ids{kHello, kSpaceWorld}));
-  for (const std::string text : {"", "hello", " hello  world\n\n", "h\xC3\xA9llo \xF0\x9F\x98\x80!", "a\tb\r\n123456"}) {
+  for (const std::string text :
+       {"", "hello", " hello  world\n\n", "h\xC3\xA9llo \xF0\x9F\x98\x80!", "a\tb\r\n123456"}) {
     const Ids ids = encode(*t, text);
     EXPECT_EQ(t->decode(ids, false), text);
     EXPECT_EQ(stream(*t, ids), text);
@@ -91,7 +101,8 @@ TEST(InvalidText, IsRefusedWithItsOffset) {
     EXPECT_TRUE(ids.empty());
   }
   Ids ids;
-  EXPECT_NE(t->encode("0123456789abcdef\xC3\xA9\x80", false, true, ids).message().find("at byte 18"), std::string::npos);
+  EXPECT_NE(t->encode("0123456789abcdef\xC3\xA9\x80", false, true, ids).message().find("at byte 18"),
+            std::string::npos);
 }
 
 TEST(StreamDecoder, HoldsAnEmojiUntilItIsWhole) {
@@ -128,19 +139,23 @@ TEST(StreamDecoder, IgnoresIdsOutside) {
 }
 
 // Ids of tiny-spm: 0..2 specials, 3..258 bytes, then characters and merges.
-int32_t byte_id(int b) { return 3 + b; }
+int32_t byte_id(int b) {
+  return 3 + b;
+}
 
 TEST(ByteFallback, EncodesAndRoundTrips) {
   const auto t = tiny("tiny-spm");
   EXPECT_EQ(t->token_text(encode(*t, "hello").at(0)), "\xE2\x96\x81hello");
   EXPECT_EQ(encode(*t, "hello", true).front(), 1);
-  for (const std::string text : {"", "hello world", "  hello", "hello\n", "\xF0\x9F\x98\x80 hello", "caf\xC3\xA9"}) {
+  for (const std::string text :
+       {"", "hello world", "  hello", "hello\n", "\xF0\x9F\x98\x80 hello", "caf\xC3\xA9"}) {
     const Ids ids = encode(*t, text);
     EXPECT_EQ(t->decode(ids, false), text);
     EXPECT_EQ(stream(*t, ids), text);
   }
   const Ids emoji = encode(*t, "\xF0\x9F\x98\x80");
-  EXPECT_EQ(Ids(emoji.end() - 4, emoji.end()), (Ids{byte_id(0xF0), byte_id(0x9F), byte_id(0x98), byte_id(0x80)}));
+  EXPECT_EQ(Ids(emoji.end() - 4, emoji.end()),
+            (Ids{byte_id(0xF0), byte_id(0x9F), byte_id(0x98), byte_id(0x80)}));
 }
 
 TEST(ByteFallback, StreamsWholeCharactersOnly) {

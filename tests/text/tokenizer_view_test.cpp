@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "compress/tokenizer_json.h"
 #include "support/tokenizer_support.h"
 
@@ -24,7 +23,8 @@ format::TokenizerData small() {
   d.merges = {{'a', 'b', 256}, {256, 'c', 257}};
   d.normalizer.push_back({format::NormalizerKind::nfc, {}, {}, false, false});
   d.normalizer.push_back({format::NormalizerKind::replace_regex, "x+y", "z", false, false});
-  d.pre_tokenizer.push_back({.kind = format::PreTokenizerKind::split_regex, .pattern = "\\p{L}+|\\s+(?!\\S)|\\s+"});
+  d.pre_tokenizer.push_back(
+      {.kind = format::PreTokenizerKind::split_regex, .pattern = "\\p{L}+|\\s+(?!\\S)|\\s+"});
   d.pre_tokenizer.push_back({.kind = format::PreTokenizerKind::byte_level});
   d.pre_tokenizer.push_back({.kind = format::PreTokenizerKind::digits});
   d.decoder.push_back({.kind = format::DecoderKind::byte_level});
@@ -113,7 +113,9 @@ TEST(TokenizerView, ContradictionsAreRefused) {
       {"scores missing", [](auto& d) { d.kind = format::TokenizerKind::spm_scores; }},
       {"stop id outside", [](auto& d) { d.chat.stop_ids = {259}; }},
       {"replaces the empty string",
-       [](auto& d) { d.normalizer.push_back({format::NormalizerKind::replace_string, "", "x", false, false}); }},
+       [](auto& d) {
+         d.normalizer.push_back({format::NormalizerKind::replace_string, "", "x", false, false});
+       }},
   };
   for (const Mutation& m : mutations) {
     format::TokenizerData d = small();
