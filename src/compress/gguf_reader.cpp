@@ -41,8 +41,9 @@ class GgufCursor {
 
  private:
   Status truncated(std::string_view what, uint64_t n) const {
-    return fail(Code::corrupt, "GGUF: ", what, " needs ", n, " bytes at offset ", at_, ", but the file ends at ",
-                bytes_.size(), "; the file is damaged or was not downloaded in full");
+    return fail(Code::corrupt, "GGUF: ", what, " needs ", n, " bytes at offset ", at_,
+                ", but the file ends at ", bytes_.size(),
+                "; the file is damaged or was not downloaded in full");
   }
 
   std::span<const std::byte> bytes_;
@@ -51,9 +52,9 @@ class GgufCursor {
 
 namespace {
 
-constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
-constexpr uint64_t kMinEntry = 8 + 4 + 1;        // key length, type, one byte of value
-constexpr uint64_t kMinTensor = 8 + 4 + 4 + 8;   // name length, dimensions, type, offset
+constexpr uint32_t kMagic = 0x46554747;         // "GGUF"
+constexpr uint64_t kMinEntry = 8 + 4 + 1;       // key length, type, one byte of value
+constexpr uint64_t kMinTensor = 8 + 4 + 4 + 8;  // name length, dimensions, type, offset
 constexpr uint64_t kMaxName = 65535;
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 20;
 
@@ -136,7 +137,8 @@ std::string shown(std::string_view s) {
 }
 
 Status wrong_type(std::string_view key, const GgufValue& v, std::string_view wanted) {
-  const std::string have = v.type == GgufType::array ? cat("an array of ", name_of(v.element)) : std::string(name_of(v.type));
+  const std::string have =
+      v.type == GgufType::array ? cat("an array of ", name_of(v.element)) : std::string(name_of(v.type));
   return fail(Code::corrupt, "GGUF: metadata '", key, "' is ", have, ", not ", wanted);
 }
 
@@ -144,39 +146,72 @@ Status wrong_type(std::string_view key, const GgufValue& v, std::string_view wan
 
 std::optional<GgmlTypeInfo> ggml_type_info(uint32_t type) {
   switch (type) {
-    case 0: return GgmlTypeInfo{"F32", 1, 4};
-    case 1: return GgmlTypeInfo{"F16", 1, 2};
-    case 2: return GgmlTypeInfo{"Q4_0", 32, 18};
-    case 3: return GgmlTypeInfo{"Q4_1", 32, 20};
-    case 6: return GgmlTypeInfo{"Q5_0", 32, 22};
-    case 7: return GgmlTypeInfo{"Q5_1", 32, 24};
-    case 8: return GgmlTypeInfo{"Q8_0", 32, 34};
-    case 9: return GgmlTypeInfo{"Q8_1", 32, 36};
-    case 10: return GgmlTypeInfo{"Q2_K", 256, 84};
-    case 11: return GgmlTypeInfo{"Q3_K", 256, 110};
-    case 12: return GgmlTypeInfo{"Q4_K", 256, 144};
-    case 13: return GgmlTypeInfo{"Q5_K", 256, 176};
-    case 14: return GgmlTypeInfo{"Q6_K", 256, 210};
-    case 15: return GgmlTypeInfo{"Q8_K", 256, 292};
-    case 16: return GgmlTypeInfo{"IQ2_XXS", 256, 66};
-    case 17: return GgmlTypeInfo{"IQ2_XS", 256, 74};
-    case 18: return GgmlTypeInfo{"IQ3_XXS", 256, 98};
-    case 19: return GgmlTypeInfo{"IQ1_S", 256, 50};
-    case 20: return GgmlTypeInfo{"IQ4_NL", 32, 18};
-    case 21: return GgmlTypeInfo{"IQ3_S", 256, 110};
-    case 22: return GgmlTypeInfo{"IQ2_S", 256, 82};
-    case 23: return GgmlTypeInfo{"IQ4_XS", 256, 136};
-    case 24: return GgmlTypeInfo{"I8", 1, 1};
-    case 25: return GgmlTypeInfo{"I16", 1, 2};
-    case 26: return GgmlTypeInfo{"I32", 1, 4};
-    case 27: return GgmlTypeInfo{"I64", 1, 8};
-    case 28: return GgmlTypeInfo{"F64", 1, 8};
-    case 29: return GgmlTypeInfo{"IQ1_M", 256, 56};
-    case 30: return GgmlTypeInfo{"BF16", 1, 2};
-    case 34: return GgmlTypeInfo{"TQ1_0", 256, 54};
-    case 35: return GgmlTypeInfo{"TQ2_0", 256, 66};
-    case 39: return GgmlTypeInfo{"MXFP4", 32, 17};
-    default: return std::nullopt;
+    case 0:
+      return GgmlTypeInfo{"F32", 1, 4};
+    case 1:
+      return GgmlTypeInfo{"F16", 1, 2};
+    case 2:
+      return GgmlTypeInfo{"Q4_0", 32, 18};
+    case 3:
+      return GgmlTypeInfo{"Q4_1", 32, 20};
+    case 6:
+      return GgmlTypeInfo{"Q5_0", 32, 22};
+    case 7:
+      return GgmlTypeInfo{"Q5_1", 32, 24};
+    case 8:
+      return GgmlTypeInfo{"Q8_0", 32, 34};
+    case 9:
+      return GgmlTypeInfo{"Q8_1", 32, 36};
+    case 10:
+      return GgmlTypeInfo{"Q2_K", 256, 84};
+    case 11:
+      return GgmlTypeInfo{"Q3_K", 256, 110};
+    case 12:
+      return GgmlTypeInfo{"Q4_K", 256, 144};
+    case 13:
+      return GgmlTypeInfo{"Q5_K", 256, 176};
+    case 14:
+      return GgmlTypeInfo{"Q6_K", 256, 210};
+    case 15:
+      return GgmlTypeInfo{"Q8_K", 256, 292};
+    case 16:
+      return GgmlTypeInfo{"IQ2_XXS", 256, 66};
+    case 17:
+      return GgmlTypeInfo{"IQ2_XS", 256, 74};
+    case 18:
+      return GgmlTypeInfo{"IQ3_XXS", 256, 98};
+    case 19:
+      return GgmlTypeInfo{"IQ1_S", 256, 50};
+    case 20:
+      return GgmlTypeInfo{"IQ4_NL", 32, 18};
+    case 21:
+      return GgmlTypeInfo{"IQ3_S", 256, 110};
+    case 22:
+      return GgmlTypeInfo{"IQ2_S", 256, 82};
+    case 23:
+      return GgmlTypeInfo{"IQ4_XS", 256, 136};
+    case 24:
+      return GgmlTypeInfo{"I8", 1, 1};
+    case 25:
+      return GgmlTypeInfo{"I16", 1, 2};
+    case 26:
+      return GgmlTypeInfo{"I32", 1, 4};
+    case 27:
+      return GgmlTypeInfo{"I64", 1, 8};
+    case 28:
+      return GgmlTypeInfo{"F64", 1, 8};
+    case 29:
+      return GgmlTypeInfo{"IQ1_M", 256, 56};
+    case 30:
+      return GgmlTypeInfo{"BF16", 1, 2};
+    case 34:
+      return GgmlTypeInfo{"TQ1_0", 256, 54};
+    case 35:
+      return GgmlTypeInfo{"TQ2_0", 256, 66};
+    case 39:
+      return GgmlTypeInfo{"MXFP4", 32, 17};
+    default:
+      return std::nullopt;
   }
 }
 
@@ -203,13 +238,14 @@ Status GgufReader::read() {
     return fail(Code::unsupported, "GGUF: this is a big-endian file; convert it to little-endian");
   }
   if (version_ != 2 && version_ != 3) {
-    return fail(Code::unsupported, "GGUF: version ", version_, " is not supported; convert the model to version 3");
+    return fail(Code::unsupported, "GGUF: version ", version_,
+                " is not supported; convert the model to version 3");
   }
   MINNOW_ASSIGN(const uint64_t tensors, in.read<uint64_t>("the tensor count"));
   MINNOW_ASSIGN(const uint64_t entries, in.read<uint64_t>("the metadata count"));
   if (entries > in.remaining() / kMinEntry) {
-    return fail(Code::corrupt, "GGUF: the header promises ", entries, " metadata entries, but only ", in.remaining(),
-                " bytes follow; the file is damaged");
+    return fail(Code::corrupt, "GGUF: the header promises ", entries, " metadata entries, but only ",
+                in.remaining(), " bytes follow; the file is damaged");
   }
   if (tensors > in.remaining() / kMinTensor) {
     return fail(Code::corrupt, "GGUF: the header promises ", tensors, " tensors, but only ", in.remaining(),
@@ -219,7 +255,8 @@ Status GgufReader::read() {
   if (has("general.alignment")) {
     MINNOW_ASSIGN(const int64_t a, integer("general.alignment"));
     if (a < 1 || static_cast<uint64_t>(a) > kMaxAlignment || !std::has_single_bit(static_cast<uint64_t>(a))) {
-      return fail(Code::corrupt, "GGUF: general.alignment is ", a, ", not a power of two up to ", kMaxAlignment);
+      return fail(Code::corrupt, "GGUF: general.alignment is ", a, ", not a power of two up to ",
+                  kMaxAlignment);
     }
     alignment_ = static_cast<uint64_t>(a);
   }
@@ -247,11 +284,12 @@ Status GgufReader::read_metadata(GgufCursor& in, uint64_t count) {
       v.element = static_cast<GgufType>(element);
       const uint64_t least = v.element == GgufType::string ? 8 : size_of(v.element);
       if (least == 0) {
-        return fail(Code::unsupported, "GGUF: ", what, " is an array of type ", element, ", which minnow cannot read");
+        return fail(Code::unsupported, "GGUF: ", what, " is an array of type ", element,
+                    ", which minnow cannot read");
       }
       if (v.count > in.remaining() / least) {
-        return fail(Code::corrupt, "GGUF: ", what, " promises ", v.count, " elements, but only ", in.remaining(),
-                    " bytes follow; the file is damaged");
+        return fail(Code::corrupt, "GGUF: ", what, " promises ", v.count, " elements, but only ",
+                    in.remaining(), " bytes follow; the file is damaged");
       }
       const uint64_t begin = in.position();
       if (v.element == GgufType::string) {
@@ -262,7 +300,8 @@ Status GgufReader::read_metadata(GgufCursor& in, uint64_t count) {
       v.bytes = file_.bytes().subspan(begin, in.position() - begin);
     } else {
       const uint64_t n = size_of(v.type);
-      if (n == 0) return fail(Code::unsupported, "GGUF: ", what, " has type ", type, ", which minnow cannot read");
+      if (n == 0)
+        return fail(Code::unsupported, "GGUF: ", what, " has type ", type, ", which minnow cannot read");
       MINNOW_ASSIGN(v.bytes, in.take(n, what));
     }
     if (!values_.emplace(key, v).second) return fail(Code::corrupt, "GGUF: ", what, " is there twice");
@@ -298,11 +337,12 @@ Status GgufReader::read_tensors(GgufCursor& in, uint64_t count) {
     MINNOW_ASSIGN(t.offset, in.read<uint64_t>(what));
     if (const auto info = ggml_type_info(t.type)) {
       if (t.dims[0] % info->block != 0) {
-        return fail(Code::corrupt, "GGUF: ", what, " has rows of ", t.dims[0], " values, not a multiple of the ",
-                    info->block, " of ", info->name);
+        return fail(Code::corrupt, "GGUF: ", what, " has rows of ", t.dims[0],
+                    " values, not a multiple of the ", info->block, " of ", info->name);
       }
       const auto size = checked_mul<uint64_t>(t.elements / info->block, info->bytes);
-      if (!size) return fail(Code::corrupt, "GGUF: ", what, " has ", t.elements, " values; the file is damaged");
+      if (!size)
+        return fail(Code::corrupt, "GGUF: ", what, " has ", t.elements, " values; the file is damaged");
       t.size = *size;
     }
     if (!tensor_index_.emplace(t.name, tensors_.size()).second) {
@@ -316,8 +356,9 @@ Status GgufReader::read_tensors(GgufCursor& in, uint64_t count) {
 Status GgufReader::check_layout() const {
   if (tensors_.empty()) return {};
   if (data_begin_ > file_.size()) {
-    return fail(Code::corrupt, "GGUF: the data section would begin at ", data_begin_, ", but the file ends at ",
-                file_.size(), "; the file is damaged or was not downloaded in full");
+    return fail(Code::corrupt, "GGUF: the data section would begin at ", data_begin_,
+                ", but the file ends at ", file_.size(),
+                "; the file is damaged or was not downloaded in full");
   }
   const uint64_t available = file_.size() - data_begin_;
   std::vector<const GgufTensor*> order;
@@ -327,16 +368,17 @@ Status GgufReader::check_layout() const {
                   ", not a multiple of the alignment ", alignment_);
     }
     if (!range_fits(t.offset, t.size, available)) {
-      return fail(Code::corrupt, "GGUF: tensor '", shown(t.name), "' needs ", t.size, " bytes at offset ", t.offset,
-                  " of a data section of ", available, " bytes; the file is damaged or was not downloaded in full");
+      return fail(Code::corrupt, "GGUF: tensor '", shown(t.name), "' needs ", t.size, " bytes at offset ",
+                  t.offset, " of a data section of ", available,
+                  " bytes; the file is damaged or was not downloaded in full");
     }
     if (t.size != 0) order.push_back(&t);
   }
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < order.size(); ++i) {
     if (order[i - 1]->offset + order[i - 1]->size > order[i]->offset) {
-      return fail(Code::corrupt, "GGUF: tensors '", shown(order[i - 1]->name), "' and '", shown(order[i]->name),
-                  "' overlap; the file is damaged");
+      return fail(Code::corrupt, "GGUF: tensors '", shown(order[i - 1]->name), "' and '",
+                  shown(order[i]->name), "' overlap; the file is damaged");
     }
   }
   return {};
@@ -350,7 +392,8 @@ const GgufValue* GgufReader::find(std::string_view key) const {
 Result<const GgufValue*> GgufReader::need(std::string_view key, bool array) const {
   const GgufValue* v = find(key);
   if (v == nullptr) return fail(Code::not_found, "GGUF: metadata '", key, "' is missing");
-  if ((v->type == GgufType::array) != array) return wrong_type(key, *v, array ? "an array" : "a single value");
+  if ((v->type == GgufType::array) != array)
+    return wrong_type(key, *v, array ? "an array" : "a single value");
   return v;
 }
 

@@ -38,9 +38,9 @@ enum class GgufType : uint32_t {
 /// A metadata value where it lies in the file.
 struct GgufValue {
   GgufType type = GgufType::u8;
-  GgufType element = GgufType::u8;  ///< arrays only
-  uint64_t count = 1;               ///< elements
-  std::span<const std::byte> bytes; ///< the elements as stored; of a string, without its length
+  GgufType element = GgufType::u8;   ///< arrays only
+  uint64_t count = 1;                ///< elements
+  std::span<const std::byte> bytes;  ///< the elements as stored; of a string, without its length
 };
 
 struct GgufTensor {
@@ -50,7 +50,7 @@ struct GgufTensor {
   uint32_t type = 0;    ///< ggml's number; see ggml_type_info
   uint64_t offset = 0;  ///< from the start of the data section
   uint64_t elements = 0;
-  uint64_t size = 0;    ///< bytes; 0 if the type is unknown
+  uint64_t size = 0;  ///< bytes; 0 if the type is unknown
 };
 
 struct GgmlTypeInfo {

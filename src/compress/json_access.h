@@ -30,8 +30,8 @@ inline bool bool_or(const Json& object, std::string_view key, bool otherwise) {
 
 /// A whole number in [low, high].
 inline Result<int64_t> integer_in(const Json& value, int64_t low, int64_t high, std::string_view what) {
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+  const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
+                                                  value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
   const int64_t v = fits ? value.get<int64_t>() : low - 1;
   if (!fits || v < low || v > high) {
     return fail(Code::corrupt, what, " must be a whole number between ", low, " and ", high);

@@ -18,7 +18,8 @@ using format::SplitBehavior;
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
 constexpr int64_t kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6;
 
-constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt2 =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen2 =
@@ -86,7 +87,9 @@ Result<int32_t> special_id(const GgufReader& g, std::string_view key, const form
   return -1;
 }
 
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// llama.cpp lets most specials of Phi-3 swallow the white space after them, as its tokenizer.json does.
 bool swallows_space(const std::string& model_name, std::string_view token, bool added) {
@@ -104,8 +107,10 @@ Status add_tokens(const GgufReader& g, bool byte_level, format::TokenizerData& d
   if (types.size() != tokens.size()) {
     return fail(Code::corrupt, "GGUF: ", types.size(), " token types for ", tokens.size(), " tokens");
   }
-  std::string name(g.has("general.name") ? g.string("general.name").ok() ? *g.string("general.name") : "" : "");
-  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::string name;
+  if (const auto stated = g.string("general.name"); stated.ok()) name = *stated;
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
 
   for (size_t id = 0; id < tokens.size(); ++id) {
     const std::string_view token = tokens[id];
@@ -153,9 +158,10 @@ Status import_merges(const GgufReader& g, format::TokenizerData& d) {
 
 Status import_gpt2(const GgufReader& g, format::TokenizerData& d, bool* add_bos) {
   if (!g.has("tokenizer.ggml.pre")) {
-    return fail(Code::unsupported,
-                "GGUF: tokenizer.ggml.pre is missing, so it is not known how this model splits text; convert the "
-                "model again with a current converter");
+    return fail(
+        Code::unsupported,
+        "GGUF: tokenizer.ggml.pre is missing, so it is not known how this model splits text; convert the "
+        "model again with a current converter");
   }
   MINNOW_ASSIGN(const std::string_view pre, g.string("tokenizer.ggml.pre"));
   const auto& types = pre_types();
@@ -205,8 +211,9 @@ Status import_llama(const GgufReader& g, format::TokenizerData& d) {
 
 /// Tokens that end a turn in models whose files name only one EOS.
 bool ends_generation(std::string_view token) {
-  constexpr std::string_view kEnds[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-                                        "<|eom_id|>", "<EOT>", "<|end_of_text|>", "<|return|>"};
+  constexpr std::string_view kEnds[] = {"<|eot_id|>",    "<|im_end|>",      "<|end|>",
+                                        "<end_of_turn>", "<|endoftext|>",   "<|eom_id|>",
+                                        "<EOT>",         "<|end_of_text|>", "<|return|>"};
   return std::find(std::begin(kEnds), std::end(kEnds), token) != std::end(kEnds);
 }
 
@@ -223,7 +230,8 @@ Result<ImportedTokenizer> import_tokenizer_gguf(const GgufReader& g) {
   } else if (model == "gpt2") {
     MINNOW_TRY(import_gpt2(g, d, &add_bos));
   } else {
-    return fail(Code::unsupported, "GGUF: the tokenizer model '", model, "' is not supported; minnow has 'llama' and 'gpt2'");
+    return fail(Code::unsupported, "GGUF: the tokenizer model '", model,
+                "' is not supported; minnow has 'llama' and 'gpt2'");
   }
   MINNOW_ASSIGN(d.bos_id, special_id(g, "tokenizer.ggml.bos_token_id", d, imported.warnings));
   MINNOW_ASSIGN(d.eos_id, special_id(g, "tokenizer.ggml.eos_token_id", d, imported.warnings));

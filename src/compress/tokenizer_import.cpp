@@ -62,8 +62,8 @@ void find_byte_ids(format::TokenizerData& d) {
   for (uint32_t id = 0; id < d.size(); ++id) {
     const std::string_view token = d.token(id);
     if (d.token_findable[id] == 0) continue;
-    const int byte = d.byte_level ? (token.size() == 1 ? static_cast<uint8_t>(token[0]) : -1)
-                                  : text::byte_of_token(token);
+    const int byte =
+        d.byte_level ? (token.size() == 1 ? static_cast<uint8_t>(token[0]) : -1) : text::byte_of_token(token);
     if (byte >= 0) d.byte_ids[static_cast<size_t>(byte)] = id;
   }
 }

@@ -33,11 +33,13 @@ struct Tokens {
 
 Result<Vocabulary> read_vocabulary(const Json& model) {
   const Json* vocab = member(model, "vocab");
-  if (vocab == nullptr || !vocab->is_object()) return fail(Code::corrupt, "tokenizer.json: the model has no 'vocab'");
+  if (vocab == nullptr || !vocab->is_object())
+    return fail(Code::corrupt, "tokenizer.json: the model has no 'vocab'");
   Vocabulary out;
   out.reserve(vocab->size());
   for (auto it = vocab->begin(); it != vocab->end(); ++it) {
-    MINNOW_ASSIGN(const int64_t id, integer_in(it.value(), 0, kMaxId, cat("tokenizer.json: the id of '", it.key(), "'")));
+    MINNOW_ASSIGN(const int64_t id,
+                  integer_in(it.value(), 0, kMaxId, cat("tokenizer.json: the id of '", it.key(), "'")));
     out.emplace(it.key(), static_cast<uint32_t>(id));
   }
   return out;
@@ -45,7 +47,8 @@ Result<Vocabulary> read_vocabulary(const Json& model) {
 
 Status read_merges(const Json& model, const Vocabulary& vocabulary, format::TokenizerData& d) {
   const Json* merges = member(model, "merges");
-  if (merges == nullptr || !merges->is_array()) return fail(Code::corrupt, "tokenizer.json: the model has no 'merges'");
+  if (merges == nullptr || !merges->is_array())
+    return fail(Code::corrupt, "tokenizer.json: the model has no 'merges'");
   d.merges.reserve(merges->size());
   for (const Json& m : *merges) {
     std::string_view left, right;
@@ -90,7 +93,8 @@ Status read_flags(const Json& model, const Vocabulary& vocabulary, ImportedToken
   if (const auto it = vocabulary.find(unk); it != vocabulary.end()) {
     d.unk_id = static_cast<int32_t>(it->second);
   } else if (!unk.empty()) {
-    imported.warnings.push_back(cat("unk_token '", unk, "' is not in the vocabulary; unknown characters vanish"));
+    imported.warnings.push_back(
+        cat("unk_token '", unk, "' is not in the vocabulary; unknown characters vanish"));
   }
   return {};
 }
@@ -115,8 +119,10 @@ Status read_tokens(const Json& root, const Vocabulary& vocabulary, format::Token
     for (const Json& a : *added) {
       const Json* id = member(a, "id");
       const std::string content = string_or(a, "content", "");
-      if (id == nullptr || content.empty()) return fail(Code::corrupt, "tokenizer.json: an added token has no id or content");
-      MINNOW_ASSIGN(const int64_t v, integer_in(*id, 0, kMaxId, cat("tokenizer.json: the id of '", content, "'")));
+      if (id == nullptr || content.empty())
+        return fail(Code::corrupt, "tokenizer.json: an added token has no id or content");
+      MINNOW_ASSIGN(const int64_t v,
+                    integer_in(*id, 0, kMaxId, cat("tokenizer.json: the id of '", content, "'")));
       // The vocabulary's id counts where both name the token.
       const auto known = vocabulary.find(content);
       const auto token_id = known != vocabulary.end() ? known->second : static_cast<uint32_t>(v);
@@ -138,14 +144,16 @@ Result<ImportedTokenizer> import_root(const Json& root) {
   if (model == nullptr) return fail(Code::corrupt, "tokenizer.json: there is no 'model'");
   const std::string type = string_or(*model, "type", member(*model, "merges") != nullptr ? "BPE" : "");
   if (type != "BPE") {
-    return fail(Code::unsupported, "tokenizer.json: a model of type '", type, "' is not supported; minnow has BPE");
+    return fail(Code::unsupported, "tokenizer.json: a model of type '", type,
+                "' is not supported; minnow has BPE");
   }
   MINNOW_ASSIGN(const Vocabulary vocabulary, read_vocabulary(*model));
   MINNOW_TRY(read_flags(*model, vocabulary, imported));
   if (const Json* j = member(root, "normalizer")) MINNOW_TRY(import_normalizer(*j, d));
   if (const Json* j = member(root, "pre_tokenizer")) MINNOW_TRY(import_pre_tokenizer(*j, d));
   const Json* decoder = member(root, "decoder");
-  if (decoder == nullptr) return fail(Code::unsupported, "tokenizer.json: there is no decoder, so ids have no text");
+  if (decoder == nullptr)
+    return fail(Code::unsupported, "tokenizer.json: there is no decoder, so ids have no text");
   MINNOW_TRY(import_decoder(*decoder, d));
   MINNOW_TRY(read_tokens(root, vocabulary, d));
   MINNOW_TRY(read_merges(*model, vocabulary, d));
@@ -262,8 +270,10 @@ Result<ImportedTokenizer> import_tokenizer_json(const std::string& dir) {
   d.eos_id = special("eos_token");
   d.pad_id = special("pad_token");
   apply_add_flags(config, d);
-  d.add_bos = d.bos_id >= 0 && !d.prefix_ids.empty() && d.prefix_ids.front() == static_cast<uint32_t>(d.bos_id);
-  for (const int64_t id : id_list(generation, "eos_token_id")) add_end_id(id, "generation_config.json", imported);
+  d.add_bos =
+      d.bos_id >= 0 && !d.prefix_ids.empty() && d.prefix_ids.front() == static_cast<uint32_t>(d.bos_id);
+  for (const int64_t id : id_list(generation, "eos_token_id"))
+    add_end_id(id, "generation_config.json", imported);
   for (const int64_t id : id_list(model, "eos_token_id")) add_end_id(id, "config.json", imported);
   MINNOW_ASSIGN(const std::string chat, chat_template_of(dir, config));
   finish_chat(chat, imported);

@@ -36,13 +36,16 @@ struct Pattern {
 
 Result<Pattern> pattern_of(const Json& json, std::string_view part) {
   const Json* p = member(json, "pattern");
-  if (p != nullptr && p->is_string()) return Pattern{p->get<std::string>(), false};
+  if (p != nullptr && p->is_string() && !p->get_ref<const std::string&>().empty()) {
+    return Pattern{p->get<std::string>(), false};
+  }
   if (p != nullptr) {
-    if (const Json* s = member(*p, "String"); s != nullptr && s->is_string()) {
-      if (s->get_ref<const std::string&>().empty()) return refused(part, "an empty pattern");
+    if (const Json* s = member(*p, "String");
+        s != nullptr && s->is_string() && !s->get_ref<const std::string&>().empty()) {
       return Pattern{s->get<std::string>(), false};
     }
-    if (const Json* r = member(*p, "Regex"); r != nullptr && r->is_string()) {
+    if (const Json* r = member(*p, "Regex");
+        r != nullptr && r->is_string() && !r->get_ref<const std::string&>().empty()) {
       return Pattern{r->get<std::string>(), true};
     }
   }
@@ -75,7 +78,9 @@ std::string mark_of(const Json& json) {
 
 uint32_t count_of(const Json& json, std::string_view key) {
   const Json* m = member(json, key);
-  return m != nullptr && m->is_number_unsigned() ? static_cast<uint32_t>(std::min<uint64_t>(m->get<uint64_t>(), 1u << 20)) : 0;
+  return m != nullptr && m->is_number_unsigned()
+             ? static_cast<uint32_t>(std::min<uint64_t>(m->get<uint64_t>(), 1u << 20))
+             : 0;
 }
 
 Status add_template(const Json& json, format::TokenizerData& d) {
@@ -96,7 +101,8 @@ Status add_template(const Json& json, format::TokenizerData& d) {
     const Json* entry = specials == nullptr ? nullptr : member(*specials, name);
     const Json* ids = entry == nullptr ? nullptr : member(*entry, "ids");
     if (ids == nullptr || !ids->is_array()) {
-      return fail(Code::corrupt, "tokenizer.json: the post_processor uses '", name, "', which it does not define");
+      return fail(Code::corrupt, "tokenizer.json: the post_processor uses '", name,
+                  "', which it does not define");
     }
     for (const Json& id : *ids) {
       MINNOW_ASSIGN(const int64_t v, integer_in(id, 0, int64_t{d.size()} - 1, cat("the id of '", name, "'")));
@@ -106,12 +112,14 @@ Status add_template(const Json& json, format::TokenizerData& d) {
   return {};
 }
 
-Status add_pair(const Json& json, std::string_view key, format::TokenizerData& d, std::vector<uint32_t>& out) {
+Status add_pair(const Json& json, std::string_view key, format::TokenizerData& d,
+                std::vector<uint32_t>& out) {
   const Json* pair = member(json, key);
   if (pair == nullptr || !pair->is_array() || pair->size() != 2) {
     return fail(Code::corrupt, "tokenizer.json: the post_processor has no '", key, "'");
   }
-  MINNOW_ASSIGN(const int64_t v, integer_in((*pair)[1], 0, int64_t{d.size()} - 1, cat("the id of '", key, "'")));
+  MINNOW_ASSIGN(const int64_t v,
+                integer_in((*pair)[1], 0, int64_t{d.size()} - 1, cat("the id of '", key, "'")));
   out.push_back(static_cast<uint32_t>(v));
   return {};
 }
@@ -131,7 +139,8 @@ Status import_normalizer(const Json& json, format::TokenizerData& d) {
     if (type == "Lowercase") return plain(NormalizerKind::lowercase);
     if (type == "StripAccents") return plain(NormalizerKind::strip_accents);
     if (type == "Strip") {
-      d.normalizer.push_back({NormalizerKind::strip, {}, {}, bool_or(s, "strip_left", true), bool_or(s, "strip_right", true)});
+      d.normalizer.push_back(
+          {NormalizerKind::strip, {}, {}, bool_or(s, "strip_left", true), bool_or(s, "strip_right", true)});
       return {};
     }
     if (type == "Prepend") {
@@ -149,46 +158,49 @@ Status import_normalizer(const Json& json, format::TokenizerData& d) {
 }
 
 Status import_pre_tokenizer(const Json& json, format::TokenizerData& d) {
-  return each_step(json, "pre_tokenizer", "pretokenizers", [&](const Json& s, const std::string& type) -> Status {
-    format::PreTokenizerStep<std::string> step;
-    if (type == "ByteLevel") {
-      if (d.byte_level) return refused("pre_tokenizer", "ByteLevel twice");
-      d.byte_level = true;
-      step.kind = PreTokenizerKind::byte_level;
-      step.add_prefix_space = bool_or(s, "add_prefix_space", true);
-      step.use_regex = bool_or(s, "use_regex", true);
-    } else if (type == "Split") {
-      MINNOW_ASSIGN(Pattern p, pattern_of(s, "pre_tokenizer"));
-      step.kind = p.regex ? PreTokenizerKind::split_regex : PreTokenizerKind::split_string;
-      step.pattern = std::move(p.text);
-      MINNOW_ASSIGN(step.behavior, behavior_of(s, "Isolated"));
-      step.invert = bool_or(s, "invert", false);
-    } else if (type == "CharDelimiterSplit") {
-      step.kind = PreTokenizerKind::split_string;
-      step.pattern = string_or(s, "delimiter", "");
-      if (step.pattern.empty()) return fail(Code::corrupt, "tokenizer.json: CharDelimiterSplit has no delimiter");
-      step.behavior = SplitBehavior::removed;
-    } else if (type == "Digits") {
-      step.kind = PreTokenizerKind::digits;
-      step.behavior = bool_or(s, "individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous;
-    } else if (type == "Metaspace") {
-      step.kind = PreTokenizerKind::metaspace;
-      step.pattern = mark_of(s);
-      MINNOW_ASSIGN(step.prepend_scheme, scheme_of(s));
-      step.split = bool_or(s, "split", true);
-    } else if (type == "Whitespace") {
-      step.kind = PreTokenizerKind::whitespace;
-    } else if (type == "WhitespaceSplit") {
-      step.kind = PreTokenizerKind::whitespace_split;
-    } else if (type == "Punctuation") {
-      step.kind = PreTokenizerKind::punctuation;
-      MINNOW_ASSIGN(step.behavior, behavior_of(s, "Isolated"));
-    } else {
-      return refused("pre_tokenizer", type);
-    }
-    d.pre_tokenizer.push_back(std::move(step));
-    return {};
-  });
+  return each_step(
+      json, "pre_tokenizer", "pretokenizers", [&](const Json& s, const std::string& type) -> Status {
+        format::PreTokenizerStep<std::string> step;
+        if (type == "ByteLevel") {
+          if (d.byte_level) return refused("pre_tokenizer", "ByteLevel twice");
+          d.byte_level = true;
+          step.kind = PreTokenizerKind::byte_level;
+          step.add_prefix_space = bool_or(s, "add_prefix_space", true);
+          step.use_regex = bool_or(s, "use_regex", true);
+        } else if (type == "Split") {
+          MINNOW_ASSIGN(Pattern p, pattern_of(s, "pre_tokenizer"));
+          step.kind = p.regex ? PreTokenizerKind::split_regex : PreTokenizerKind::split_string;
+          step.pattern = std::move(p.text);
+          MINNOW_ASSIGN(step.behavior, behavior_of(s, "Isolated"));
+          step.invert = bool_or(s, "invert", false);
+        } else if (type == "CharDelimiterSplit") {
+          step.kind = PreTokenizerKind::split_string;
+          step.pattern = string_or(s, "delimiter", "");
+          if (step.pattern.empty())
+            return fail(Code::corrupt, "tokenizer.json: CharDelimiterSplit has no delimiter");
+          step.behavior = SplitBehavior::removed;
+        } else if (type == "Digits") {
+          step.kind = PreTokenizerKind::digits;
+          step.behavior =
+              bool_or(s, "individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous;
+        } else if (type == "Metaspace") {
+          step.kind = PreTokenizerKind::metaspace;
+          step.pattern = mark_of(s);
+          MINNOW_ASSIGN(step.prepend_scheme, scheme_of(s));
+          step.split = bool_or(s, "split", true);
+        } else if (type == "Whitespace") {
+          step.kind = PreTokenizerKind::whitespace;
+        } else if (type == "WhitespaceSplit") {
+          step.kind = PreTokenizerKind::whitespace_split;
+        } else if (type == "Punctuation") {
+          step.kind = PreTokenizerKind::punctuation;
+          MINNOW_ASSIGN(step.behavior, behavior_of(s, "Isolated"));
+        } else {
+          return refused("pre_tokenizer", type);
+        }
+        d.pre_tokenizer.push_back(std::move(step));
+        return {};
+      });
 }
 
 Status import_decoder(const Json& json, format::TokenizerData& d) {
@@ -224,15 +236,16 @@ Status import_decoder(const Json& json, format::TokenizerData& d) {
 }
 
 Status import_post_processor(const Json& json, format::TokenizerData& d) {
-  return each_step(json, "post_processor", "processors", [&](const Json& s, const std::string& type) -> Status {
-    if (type == "ByteLevel") return {};  // it only corrects offsets
-    if (type == "TemplateProcessing") return add_template(s, d);
-    if (type == "RobertaProcessing" || type == "BertProcessing") {
-      MINNOW_TRY(add_pair(s, "cls", d, d.prefix_ids));
-      return add_pair(s, "sep", d, d.suffix_ids);
-    }
-    return refused("post_processor", type);
-  });
+  return each_step(json, "post_processor", "processors",
+                   [&](const Json& s, const std::string& type) -> Status {
+                     if (type == "ByteLevel") return {};  // it only corrects offsets
+                     if (type == "TemplateProcessing") return add_template(s, d);
+                     if (type == "RobertaProcessing" || type == "BertProcessing") {
+                       MINNOW_TRY(add_pair(s, "cls", d, d.prefix_ids));
+                       return add_pair(s, "sep", d, d.suffix_ids);
+                     }
+                     return refused("post_processor", type);
+                   });
 }
 
 }  // namespace minnow::compress

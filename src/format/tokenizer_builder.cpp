@@ -20,7 +20,8 @@ size_t slot_count(size_t entries) {
 }
 
 std::vector<uint32_t> token_slots(const TokenizerData& d) {
-  const size_t findable = static_cast<size_t>(std::count(d.token_findable.begin(), d.token_findable.end(), 1));
+  const size_t findable =
+      static_cast<size_t>(std::count(d.token_findable.begin(), d.token_findable.end(), 1));
   std::vector<uint32_t> slots(slot_count(findable), 0);
   const size_t mask = slots.size() - 1;
   for (uint32_t id = 0; id < d.size(); ++id) {
@@ -40,8 +41,7 @@ std::vector<uint32_t> merge_slots(const std::vector<Merge>& merges) {
   for (uint32_t rank = 0; rank < merges.size(); ++rank) {
     const Merge& m = merges[rank];
     size_t s = hash_pair(m.left, m.right) & mask;
-    while (slots[s] != 0 &&
-           (merges[slots[s] - 1].left != m.left || merges[slots[s] - 1].right != m.right)) {
+    while (slots[s] != 0 && (merges[slots[s] - 1].left != m.left || merges[slots[s] - 1].right != m.right)) {
       s = (s + 1) & mask;
     }
     slots[s] = rank + 1;
@@ -64,14 +64,16 @@ flatbuffers::Offset<fb::ChatFormat> build_chat(Builder& b, const ChatFormat<std:
              template_text = b.CreateString(c.template_text);
   return fb::CreateChatFormat(b, static_cast<fb::ChatKind>(c.kind), name, begin, system_prefix, system_suffix,
                               user_prefix, user_suffix, assistant_prefix, assistant_suffix, generation,
-                              static_cast<fb::ChatSystem>(c.system), c.has_default_system, default_system, c.trim,
-                              stop_strings, stop_ids, template_text);
+                              static_cast<fb::ChatSystem>(c.system), c.has_default_system, default_system,
+                              c.trim, stop_strings, stop_ids, template_text);
 }
 
 Status check_input(const TokenizerData& d) {
-  if (d.token_findable.size() != d.size()) return fail(Code::internal, "token_findable does not fit the tokens");
+  if (d.token_findable.size() != d.size())
+    return fail(Code::internal, "token_findable does not fit the tokens");
   if (d.token_bytes.size() > (1u << 30)) {
-    return fail(Code::unsupported, "the vocabulary has ", d.token_bytes.size(), " bytes; at most 2^30 can be stored");
+    return fail(Code::unsupported, "the vocabulary has ", d.token_bytes.size(),
+                " bytes; at most 2^30 can be stored");
   }
   return {};
 }
@@ -86,21 +88,23 @@ Result<std::vector<std::byte>> build_tokenizer(const TokenizerData& d) {
   std::vector<flatbuffers::Offset<fb::NormalizerStep>> normalizer;
   for (const auto& s : d.normalizer) {
     const auto pattern = b.CreateString(s.pattern), content = b.CreateString(s.content);
-    normalizer.push_back(fb::CreateNormalizerStep(b, static_cast<fb::NormalizerKind>(s.kind), pattern, content,
-                                                  s.left, s.right));
+    normalizer.push_back(fb::CreateNormalizerStep(b, static_cast<fb::NormalizerKind>(s.kind), pattern,
+                                                  content, s.left, s.right));
   }
   std::vector<flatbuffers::Offset<fb::PreTokenizerStep>> pre_tokenizer;
   for (const auto& s : d.pre_tokenizer) {
     const auto pattern = b.CreateString(s.pattern);
-    pre_tokenizer.push_back(fb::CreatePreTokenizerStep(
-        b, static_cast<fb::PreTokenizerKind>(s.kind), pattern, static_cast<fb::SplitBehavior>(s.behavior), s.invert,
-        s.add_prefix_space, s.use_regex, static_cast<fb::PrependScheme>(s.prepend_scheme), s.split));
+    pre_tokenizer.push_back(
+        fb::CreatePreTokenizerStep(b, static_cast<fb::PreTokenizerKind>(s.kind), pattern,
+                                   static_cast<fb::SplitBehavior>(s.behavior), s.invert, s.add_prefix_space,
+                                   s.use_regex, static_cast<fb::PrependScheme>(s.prepend_scheme), s.split));
   }
   std::vector<flatbuffers::Offset<fb::DecoderStep>> decoder;
   for (const auto& s : d.decoder) {
     const auto pattern = b.CreateString(s.pattern), content = b.CreateString(s.content);
-    decoder.push_back(fb::CreateDecoderStep(b, static_cast<fb::DecoderKind>(s.kind), pattern, content, s.start,
-                                            s.stop, static_cast<fb::PrependScheme>(s.prepend_scheme)));
+    decoder.push_back(fb::CreateDecoderStep(b, static_cast<fb::DecoderKind>(s.kind), pattern, content,
+                                            s.start, s.stop,
+                                            static_cast<fb::PrependScheme>(s.prepend_scheme)));
   }
 
   std::vector<uint32_t> order(d.added_tokens.size());
@@ -112,8 +116,8 @@ Result<std::vector<std::byte>> build_tokenizer(const TokenizerData& d) {
     const auto& t = d.added_tokens[i];
     const auto content = b.CreateString(t.content);
     const auto match = t.match == t.content ? content : b.CreateString(t.match);
-    added.push_back(fb::CreateAddedToken(b, t.id, content, match, t.special, t.lstrip, t.rstrip, t.single_word,
-                                         t.normalized));
+    added.push_back(fb::CreateAddedToken(b, t.id, content, match, t.special, t.lstrip, t.rstrip,
+                                         t.single_word, t.normalized));
   }
 
   std::vector<uint32_t> pairs, results;

@@ -41,8 +41,7 @@ struct TokenizerData {
 
   uint32_t size() const { return static_cast<uint32_t>(token_offsets.size() - 1); }
   std::string_view token(uint32_t id) const {
-    return std::string_view(token_bytes)
-        .substr(token_offsets[id], token_offsets[id + 1] - token_offsets[id]);
+    return std::string_view(token_bytes).substr(token_offsets[id], token_offsets[id + 1] - token_offsets[id]);
   }
   void add_token(std::string_view bytes, bool findable) {
     token_bytes.append(bytes);

@@ -46,7 +46,8 @@ Status check_slots(std::span<const uint32_t> slots, size_t entries, std::string_
   }
   bool empty = false;
   for (const uint32_t s : slots) {
-    if (s > entries) return fail(Code::corrupt, "tokenizer: ", field, " points at entry ", s, " of ", entries);
+    if (s > entries)
+      return fail(Code::corrupt, "tokenizer: ", field, " points at entry ", s, " of ", entries);
     empty = empty || s == 0;
   }
   if (!empty) return fail(Code::corrupt, "tokenizer: ", field, " has no empty slot");
@@ -63,7 +64,8 @@ Status check_special(int32_t id, uint32_t tokens, std::string_view field) {
 Status check_tables(const TokenizerView& v) {
   if (v.token_offsets.empty()) return fail(Code::corrupt, "tokenizer: token_offsets is empty");
   if (v.token_offsets.front() != 0 || v.token_offsets.back() != v.token_bytes.size()) {
-    return fail(Code::corrupt, "tokenizer: token_offsets do not cover the ", v.token_bytes.size(), " token bytes");
+    return fail(Code::corrupt, "tokenizer: token_offsets do not cover the ", v.token_bytes.size(),
+                " token bytes");
   }
   for (size_t i = 1; i < v.token_offsets.size(); ++i) {
     if (v.token_offsets[i] < v.token_offsets[i - 1]) {
@@ -90,7 +92,8 @@ Status check_tables(const TokenizerView& v) {
     return fail(Code::corrupt, "tokenizer: byte_ids has ", v.byte_ids.size(), " entries, not 256");
   }
   for (const uint32_t id : v.byte_ids) {
-    if (id != kNoToken && id >= n) return fail(Code::corrupt, "tokenizer: byte_ids names token ", id, " of ", n);
+    if (id != kNoToken && id >= n)
+      return fail(Code::corrupt, "tokenizer: byte_ids names token ", id, " of ", n);
   }
   if ((v.byte_level || v.byte_fallback) && v.byte_ids.empty()) {
     return fail(Code::corrupt, "tokenizer: byte_ids is missing");
@@ -118,7 +121,8 @@ Status check_tables(const TokenizerView& v) {
 Status read_steps(const fb::Tokenizer& t, TokenizerView& v) {
   if (t.normalizer() != nullptr) {
     for (const auto* s : *t.normalizer()) {
-      MINNOW_ASSIGN(const auto kind, enum_of<NormalizerKind>(s->kind(), fb::NormalizerKind::MAX, "normalizer"));
+      MINNOW_ASSIGN(const auto kind,
+                    enum_of<NormalizerKind>(s->kind(), fb::NormalizerKind::MAX, "normalizer"));
       v.normalizer.push_back({kind, text(s->pattern()), text(s->content()), s->left(), s->right()});
       if (kind == NormalizerKind::replace_string && text(s->pattern()).empty()) {
         return fail(Code::corrupt, "tokenizer: a normalizer replaces the empty string");
@@ -133,7 +137,8 @@ Status read_steps(const fb::Tokenizer& t, TokenizerView& v) {
                     enum_of<SplitBehavior>(s->behavior(), fb::SplitBehavior::MAX, "split behavior"));
       MINNOW_ASSIGN(const auto scheme,
                     enum_of<PrependScheme>(s->prepend_scheme(), fb::PrependScheme::MAX, "prepend_scheme"));
-      const bool needs_pattern = kind == PreTokenizerKind::split_string || kind == PreTokenizerKind::metaspace;
+      const bool needs_pattern = kind == PreTokenizerKind::split_string ||
+                                 kind == PreTokenizerKind::split_regex || kind == PreTokenizerKind::metaspace;
       if (needs_pattern && text(s->pattern()).empty()) {
         return fail(Code::corrupt, "tokenizer: a pre_tokenizer splits at the empty string");
       }

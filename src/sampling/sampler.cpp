@@ -25,7 +25,8 @@ Status check(const SamplerParams& p, int32_t vocab_size) {
     return out_of_range("temperature", p.temperature, "between 0 and 100");
   }
   if (p.top_k < 0) return out_of_range("top_k", p.top_k, "0 (off) or more");
-  if (!(p.top_p > 0.0f && p.top_p <= 1.0f)) return out_of_range("top_p", p.top_p, "above 0 and at most 1 (off)");
+  if (!(p.top_p > 0.0f && p.top_p <= 1.0f))
+    return out_of_range("top_p", p.top_p, "above 0 and at most 1 (off)");
   if (!(p.min_p >= 0.0f && p.min_p <= 1.0f)) return out_of_range("min_p", p.min_p, "between 0 (off) and 1");
   if (!(p.repetition_penalty > 0.0f && p.repetition_penalty <= 100.0f)) {
     return out_of_range("repetition_penalty", p.repetition_penalty, "above 0 and at most 100; 1 is off");
@@ -110,7 +111,8 @@ void Sampler::reset() {
 }
 
 bool Sampler::penalised() const {
-  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f || params_.frequency_penalty != 0.0f;
+  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
+         params_.frequency_penalty != 0.0f;
 }
 
 /// Copies the logits with penalties and bias applied.
@@ -147,15 +149,16 @@ Status Sampler::load(std::span<const float> logits) {
 void Sampler::keep_top_k() {
   const auto k = static_cast<size_t>(params_.top_k);
   if (k == 0 || k >= candidates_.size()) return;
-  std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k), candidates_.end(),
-                   likelier<Candidate>);
+  std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k),
+                   candidates_.end(), likelier<Candidate>);
   candidates_.resize(k);
 }
 
 int32_t Sampler::draw() {
-  const double top = std::max_element(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) {
-                       return a.logit < b.logit;
-                     })->logit;
+  const double top =
+      std::max_element(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) {
+        return a.logit < b.logit;
+      })->logit;
   const auto weight = [&](const Candidate& c) { return std::exp((c.logit - top) / params_.temperature); };
   // Top-p and min-p both keep the head of the sorted list, so min-p, which needs no sorting, may come
   // first as long as top-p's share is taken of the sum over all.
@@ -198,22 +201,36 @@ Result<int32_t> Sampler::sample(std::span<const float> logits) {
   return draw();
 }
 
-double log_sum_exp(std::span<const float> logits) {
-  if (logits.empty()) return -std::numeric_limits<double>::infinity();
+namespace {
+
+struct Summed {
+  double top, log_sum;  ///< log(sum(exp(l))) is their sum, kept apart because top may be huge
+};
+
+Summed sum_exp(std::span<const float> logits) {
   double top = -std::numeric_limits<double>::infinity();
   for (const float l : logits) {
-    if (std::isnan(l)) return std::numeric_limits<double>::quiet_NaN();
+    if (std::isnan(l)) return {std::numeric_limits<double>::quiet_NaN(), 0.0};
     top = std::max(top, static_cast<double>(l));
   }
-  if (std::isinf(top)) return top;
+  if (std::isinf(top)) return {top, 0.0};
   double sum = 0.0;
   for (const float l : logits) sum += std::exp(static_cast<double>(l) - top);
-  return top + std::log(sum);
+  return {top, std::log(sum)};
+}
+
+}  // namespace
+
+double log_sum_exp(std::span<const float> logits) {
+  const Summed s = sum_exp(logits);
+  return s.top + s.log_sum;
 }
 
 double log_softmax(std::span<const float> logits, int32_t token) {
-  if (token < 0 || static_cast<size_t>(token) >= logits.size()) return std::numeric_limits<double>::quiet_NaN();
-  return static_cast<double>(logits[static_cast<size_t>(token)]) - log_sum_exp(logits);
+  if (token < 0 || static_cast<size_t>(token) >= logits.size())
+    return std::numeric_limits<double>::quiet_NaN();
+  const Summed s = sum_exp(logits);
+  return static_cast<double>(logits[static_cast<size_t>(token)]) - s.top - s.log_sum;
 }
 
 }  // namespace minnow::sampling

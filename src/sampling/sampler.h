@@ -15,14 +15,14 @@
 namespace minnow::sampling {
 
 struct SamplerParams {
-  float temperature = 0.8f;        ///< 0: greedy, the lowest id among equals
-  int32_t top_k = 40;              ///< keep the k likeliest; 0: all
-  float top_p = 0.95f;             ///< keep the likeliest until they hold this probability; 1: all
-  float min_p = 0.05f;             ///< drop what is below this share of the likeliest; 0: none
-  float repetition_penalty = 1.0f; ///< divides positive, multiplies negative logits of recent tokens
-  float presence_penalty = 0.0f;   ///< subtracted once from each recent token
-  float frequency_penalty = 0.0f;  ///< subtracted once per recent occurrence
-  int32_t penalty_window = 64;     ///< how many accepted tokens are recent; 0: none
+  float temperature = 0.8f;         ///< 0: greedy, the lowest id among equals
+  int32_t top_k = 40;               ///< keep the k likeliest; 0: all
+  float top_p = 0.95f;              ///< keep the likeliest until they hold this probability; 1: all
+  float min_p = 0.05f;              ///< drop what is below this share of the likeliest; 0: none
+  float repetition_penalty = 1.0f;  ///< divides positive, multiplies negative logits of recent tokens
+  float presence_penalty = 0.0f;    ///< subtracted once from each recent token
+  float frequency_penalty = 0.0f;   ///< subtracted once per recent occurrence
+  int32_t penalty_window = 64;      ///< how many accepted tokens are recent; 0: none
   uint64_t seed = 0;
   std::vector<std::pair<int32_t, float>> logit_bias;  ///< id, added to its logit (-inf bans it)
 };
@@ -70,7 +70,7 @@ class Sampler {
   std::vector<Candidate> candidates_;
   std::vector<double> weights_;
   std::vector<float> logits_;
-  std::vector<uint16_t> counts_;  ///< occurrences of each token among the recent ones
+  std::vector<uint16_t> counts_;        ///< occurrences of each token among the recent ones
   std::vector<uint64_t> penalised_at_;  ///< the epoch_ in which a token was last penalised
   uint64_t epoch_ = 0;
   std::vector<int32_t> recent_;  ///< ring buffer

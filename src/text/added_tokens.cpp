@@ -38,7 +38,9 @@ bool ends_with_word(std::string_view s) {
   return !s.empty() && is_word(decode_utf8(s.substr(last_char(s, s.size()))).codepoint);
 }
 
-bool starts_with_word(std::string_view s) { return !s.empty() && is_word(decode_utf8(s.substr(0, 4)).codepoint); }
+bool starts_with_word(std::string_view s) {
+  return !s.empty() && is_word(decode_utf8(s.substr(0, 4)).codepoint);
+}
 
 }  // namespace
 
@@ -52,7 +54,9 @@ AddedTokens::AddedTokens(std::span<const Token> tokens) {
   std::sort(special_.begin(), special_.end());
 }
 
-bool AddedTokens::is_special(uint32_t id) const { return std::binary_search(special_.begin(), special_.end(), id); }
+bool AddedTokens::is_special(uint32_t id) const {
+  return std::binary_search(special_.begin(), special_.end(), id);
+}
 
 const AddedTokens::Token* AddedTokens::longest_at(const Index& index, std::string_view text) {
   const Token* best = nullptr;
@@ -71,7 +75,8 @@ const AddedTokens::Token* AddedTokens::longest_at(const Index& index, std::strin
   return best;
 }
 
-void AddedTokens::split(std::string_view s, bool normalized, bool parse_special, std::vector<Section>& out) const {
+void AddedTokens::split(std::string_view s, bool normalized, bool parse_special,
+                        std::vector<Section>& out) const {
   const Index& index = normalized ? normalized_ : raw_;
   size_t done = 0;
   for (size_t i = 0; !index.sorted.empty() && i < s.size();) {
@@ -83,7 +88,8 @@ void AddedTokens::split(std::string_view s, bool normalized, bool parse_special,
     size_t begin = i, end = i + token->match.size();
     i = end;
     if (token->special && !parse_special) continue;
-    if (token->single_word && (ends_with_word(s.substr(0, begin)) || starts_with_word(s.substr(end)))) continue;
+    if (token->single_word && (ends_with_word(s.substr(0, begin)) || starts_with_word(s.substr(end))))
+      continue;
     if (token->lstrip) {
       while (begin > done) {
         const size_t at = last_char(s, begin);

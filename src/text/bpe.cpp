@@ -31,16 +31,17 @@ void Bpe::start_symbols(std::string_view piece) {
     const size_t length = view_.byte_level ? 1 : std::min(utf8_length(piece[i]), piece.size() - i);
     const std::string_view one = piece.substr(i, length);
     i += length;
-    const uint32_t id = view_.byte_level ? view_.byte_ids[static_cast<uint8_t>(one[0])] : view_.find_token(one);
+    const uint32_t id =
+        view_.byte_level ? view_.byte_ids[static_cast<uint8_t>(one[0])] : view_.find_token(one);
     if (id != kNoToken) {
       if (unknown != kNoToken) add_symbol(unknown);
       unknown = kNoToken;
       add_symbol(id);
       continue;
     }
-    if (view_.byte_fallback &&
-        std::all_of(one.begin(), one.end(),
-                    [&](char b) { return view_.byte_ids[static_cast<uint8_t>(b)] != kNoToken; })) {
+    if (view_.byte_fallback && std::all_of(one.begin(), one.end(), [&](char b) {
+          return view_.byte_ids[static_cast<uint8_t>(b)] != kNoToken;
+        })) {
       // A pending unknown stays pending here: so does Hugging Face's library order them.
       for (const char b : one) add_symbol(view_.byte_ids[static_cast<uint8_t>(b)]);
       continue;

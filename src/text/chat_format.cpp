@@ -33,7 +33,8 @@ ChatFormat phi4() {
 }
 
 ChatFormat llama3() {
-  ChatFormat f = turns(ChatKind::llama3, "llama3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>");
+  ChatFormat f =
+      turns(ChatKind::llama3, "llama3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>");
   f.begin = "<|begin_of_text|>";
   f.trim = true;
   f.stop_strings = {"<|eot_id|>"};
@@ -66,7 +67,8 @@ ChatFormat zephyr(std::string_view eos) {
 }
 
 ChatFormat granite() {
-  ChatFormat f = turns(ChatKind::granite, "granite", "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>\n");
+  ChatFormat f =
+      turns(ChatKind::granite, "granite", "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>\n");
   f.stop_strings = {"<|end_of_text|>"};
   return f;
 }
@@ -132,7 +134,9 @@ std::string canonical(std::string_view t) {
   return out;
 }
 
-bool has(std::string_view text, std::string_view what) { return text.find(what) != std::string_view::npos; }
+bool has(std::string_view text, std::string_view what) {
+  return text.find(what) != std::string_view::npos;
+}
 
 /// The text of a system turn that the template writes when the messages bring none.
 void find_default_system(std::string_view t, ChatFormat& f) {
@@ -142,7 +146,8 @@ void find_default_system(std::string_view t, ChatFormat& f) {
     const size_t end = t.find(kClose, begin);
     if (end == std::string_view::npos) return;
     const std::string_view text = t.substr(begin, end - begin);
-    if (text.empty() || has(text, "{") || has(text, "' ") || has(text, "'+") || text.starts_with('\'')) continue;
+    if (text.empty() || has(text, "{") || has(text, "' ") || has(text, "'+") || text.starts_with('\''))
+      continue;
     f.has_default_system = true;
     f.default_system = text;
     return;
@@ -152,7 +157,8 @@ void find_default_system(std::string_view t, ChatFormat& f) {
 RecognisedChat recognise_inst(const std::string& t, std::string_view bos, std::string_view eos) {
   if (has(t, "<<SYS>>")) return {llama2(bos, eos), {}};
   if (has(t, "[SYSTEM_PROMPT]")) {
-    return {mistral_v7(bos, eos), "the template's own default system message is not used; give one if you need it"};
+    return {mistral_v7(bos, eos),
+            "the template's own default system message is not used; give one if you need it"};
   }
   MistralSpacing s{"mistral-v3", "", "", "", ""};
   if (has(t, "' [INST]")) s.before_inst = " ";
@@ -194,7 +200,8 @@ RecognisedChat recognise(const std::string& t, std::string_view bos, std::string
       // Llama 3.1 and 3.2 always write a system turn that begins with two dates.
       r.format.system_prefix += "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
       r.format.has_default_system = true;
-      if (has(t, "strftime_now")) r.warning = "the template's current date is fixed to 26 Jul 2024, its own fallback";
+      if (has(t, "strftime_now"))
+        r.warning = "the template's current date is fixed to 26 Jul 2024, its own fallback";
     }
     return r;
   }
@@ -264,9 +271,10 @@ Result<ChatFormat> chat_format_by_name(std::string_view name) {
   if (name == "mistral-v7") return mistral_v7("<s>", "</s>");
   if (name == "zephyr") return zephyr("</s>");
   if (name == "granite") return granite();
-  return fail(Code::not_found, "there is no chat format '", name,
-              "'; known are chatml, llama2, llama3, gemma, phi3, phi4, mistral-v1, mistral-v3, mistral-tekken, "
-              "mistral-v7, zephyr and granite");
+  return fail(
+      Code::not_found, "there is no chat format '", name,
+      "'; known are chatml, llama2, llama3, gemma, phi3, phi4, mistral-v1, mistral-v3, mistral-tekken, "
+      "mistral-v7, zephyr and granite");
 }
 
 ChatFormat copy_chat_format(const format::ChatFormat<std::string_view>& s) {
@@ -305,8 +313,9 @@ void resolve_stops(const Tokenizer& tokenizer, ChatFormat& chat) {
 Result<std::string> render_chat(const ChatFormat& f, std::span<const ChatMessage> messages,
                                 bool add_generation_prompt) {
   if (f.kind == ChatKind::none || f.kind == ChatKind::unknown) {
-    return fail(Code::unsupported, f.kind == ChatKind::none ? "this model brings no chat template"
-                                                            : "this model's chat template is not known to minnow",
+    return fail(Code::unsupported,
+                f.kind == ChatKind::none ? "this model brings no chat template"
+                                         : "this model's chat template is not known to minnow",
                 "; choose a chat format by name, such as chatml");
   }
   std::string out = f.begin;

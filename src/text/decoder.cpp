@@ -41,7 +41,8 @@ Result<DecoderPlan> DecoderPlan::create(std::span<const Step> steps) {
         fused = true;
         break;
       case DecoderKind::strip:
-        if (decode_utf8(s.pattern).length != s.pattern.size()) return refused("strips more than one character");
+        if (decode_utf8(s.pattern).length != s.pattern.size())
+          return refused("strips more than one character");
         [[fallthrough]];
       default:
         (p.byte_fallback ? p.after : p.before).push_back(s);
@@ -54,7 +55,8 @@ void DecoderPlan::apply(std::span<const Step> steps, bool first, std::string& to
   for (const Step& s : steps) {
     if (s.kind == DecoderKind::strip) {
       const size_t width = s.pattern.size();
-      for (uint32_t i = 0; i < s.start && std::string_view(token).starts_with(s.pattern); ++i) token.erase(0, width);
+      for (uint32_t i = 0; i < s.start && std::string_view(token).starts_with(s.pattern); ++i)
+        token.erase(0, width);
       for (uint32_t i = 0; i < s.stop && std::string_view(token).ends_with(s.pattern); ++i) {
         token.resize(token.size() - width);
       }
@@ -62,8 +64,9 @@ void DecoderPlan::apply(std::span<const Step> steps, bool first, std::string& to
     }
     // Metaspace drops every mark of the first token, where encoding may have put one.
     const bool drop = s.kind == DecoderKind::metaspace && first && s.prepend_scheme != PrependScheme::never;
-    const std::string_view content =
-        s.kind == DecoderKind::replace ? s.content : drop ? std::string_view() : std::string_view(" ");
+    const std::string_view content = s.kind == DecoderKind::replace ? s.content
+                                     : drop                         ? std::string_view()
+                                                                    : std::string_view(" ");
     size_t at = token.find(s.pattern);
     while (at != std::string::npos) {
       token.replace(at, s.pattern.size(), content);
@@ -76,7 +79,10 @@ int byte_of_token(std::string_view t) {
   if (t.size() != 6 || !t.starts_with("<0x") || t[5] != '>') return -1;
   int value = 0;
   for (const char c : t.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return -1;
     value = value * 16 + digit;
   }

@@ -94,7 +94,8 @@ Status replace(std::string& text, std::string_view pattern, std::string_view con
   for (; at != std::string::npos; at = text.find(pattern, done)) {
     out.append(text, done, at - done).append(content);
     done = at + pattern.size();
-    if (out.size() > kMaxText) return fail(Code::unsupported, "the tokenizer's normaliser makes the text too long");
+    if (out.size() > kMaxText)
+      return fail(Code::unsupported, "the tokenizer's normaliser makes the text too long");
   }
   text = out.append(text, done);
   return {};
@@ -114,7 +115,8 @@ Status replace(std::string& text, const Regex& regex, std::string_view content) 
       // An empty match replaces nothing; step over one character.
       from = m.end < text.size() ? m.end + utf8_length(text[m.end]) : m.end + 1;
     }
-    if (out.size() > kMaxText) return fail(Code::unsupported, "the tokenizer's normaliser makes the text too long");
+    if (out.size() > kMaxText)
+      return fail(Code::unsupported, "the tokenizer's normaliser makes the text too long");
   }
   text = out.append(text, done);
   return {};

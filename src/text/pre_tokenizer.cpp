@@ -8,8 +8,8 @@
 namespace minnow::text {
 namespace {
 
-using format::PreTokenizerKind;
 using format::PrependScheme;
+using format::PreTokenizerKind;
 using format::SplitBehavior;
 
 constexpr std::string_view kGpt2 =
@@ -109,7 +109,8 @@ void rewrite_pieces(Pieces& p, F rewrite) {
   out.reserve(p.text.size() + p.text.size() / 4);
   for (size_t i = 0; i < p.list.size(); ++i) {
     const size_t begin = out.size();
-    const std::string_view piece = std::string_view(p.text).substr(p.list[i].begin, p.list[i].end - p.list[i].begin);
+    const std::string_view piece =
+        std::string_view(p.text).substr(p.list[i].begin, p.list[i].end - p.list[i].begin);
     rewrite(piece, p.at_start && p.list[i].begin == 0, out);
     p.list[i] = {begin, out.size()};
   }
@@ -124,6 +125,12 @@ Result<PreTokenizer> PreTokenizer::create(std::span<const Step> steps, bool byte
     const Step& s = steps[i];
     Compiled c{s, false, {}, s.behavior, s.invert};
     std::string_view pattern;
+    const bool needs_pattern = s.kind == PreTokenizerKind::split_string ||
+                               s.kind == PreTokenizerKind::split_regex ||
+                               s.kind == PreTokenizerKind::metaspace;
+    if (needs_pattern && s.pattern.empty()) {
+      return fail(Code::corrupt, "tokenizer: a pre_tokenizer splits at the empty string");
+    }
     switch (s.kind) {
       case PreTokenizerKind::byte_level:
         if (!byte_level) return fail(Code::corrupt, "tokenizer: a byte_level step in a model that is not");
@@ -203,7 +210,8 @@ Status PreTokenizer::apply(Pieces& p) const {
         }
         if (c.has_regex) MINNOW_TRY(split(c, p));
         if (alphabet_) {
-          rewrite_pieces(p, [](std::string_view piece, bool, std::string& out) { append_byte_alphabet(piece, out); });
+          rewrite_pieces(
+              p, [](std::string_view piece, bool, std::string& out) { append_byte_alphabet(piece, out); });
           mapped = true;
         }
         break;

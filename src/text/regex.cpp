@@ -44,7 +44,8 @@ Result<std::string> translate_regex(std::string_view p) {
       } else if (e == 'u' && is_hex4(p, i + 1)) {
         out.append(cat("\\x{", p.substr(i + 1, 4), "}"));
         i += 4;
-      } else if (e == 'h' || e == 'H' || e == 'Q' || e == 'E' || e == 'M' || e == 'C' || e == 'y' || e == 'Y') {
+      } else if (e == 'h' || e == 'H' || e == 'Q' || e == 'E' || e == 'M' || e == 'C' || e == 'y' ||
+                 e == 'Y') {
         return refused(p, cat("\\", e));
       } else {
         out.push_back('\\');
@@ -64,7 +65,8 @@ Result<std::string> translate_regex(std::string_view p) {
       if (c == ']') in_class = false;
       if (c == '&' && i + 1 < p.size() && p[i + 1] == '&') return refused(p, "a class intersection (&&)");
       if (c == '[') {
-        const size_t close = i + 1 < p.size() && p[i + 1] == ':' ? p.find(":]", i + 2) : std::string_view::npos;
+        const size_t close =
+            i + 1 < p.size() && p[i + 1] == ':' ? p.find(":]", i + 2) : std::string_view::npos;
         if (close == std::string_view::npos) return refused(p, "a class inside a class");
         out.append(p.substr(i, close + 2 - i));
         i = close + 1;
@@ -80,8 +82,8 @@ Result<std::string> translate_regex(std::string_view p) {
 
 Result<Regex> Regex::compile(std::string_view pattern) {
   if (pattern.size() > kMaxPattern) {
-    return fail(Code::unsupported, "a tokenizer's regular expression has ", pattern.size(), " bytes; the most is ",
-                kMaxPattern);
+    return fail(Code::unsupported, "a tokenizer's regular expression has ", pattern.size(),
+                " bytes; the most is ", kMaxPattern);
   }
   MINNOW_ASSIGN(const std::string translated, translate_regex(pattern));
   pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
@@ -97,8 +99,8 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   if (code == nullptr) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(error, message, sizeof message);
-    return fail(Code::unsupported, "the tokenizer's regular expression '", pattern, "' does not compile: ",
-                reinterpret_cast<const char*>(message), " at ", offset);
+    return fail(Code::unsupported, "the tokenizer's regular expression '", pattern,
+                "' does not compile: ", reinterpret_cast<const char*>(message), " at ", offset);
   }
   // Without JIT (some platforms forbid it) PCRE2 interprets; the results are the same.
   (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
@@ -136,17 +138,18 @@ Result<RegexMatcher::Match> RegexMatcher::find(std::string_view subject, size_t 
     return fail(Code::no_memory, "no memory for matching a regular expression");
   }
   const auto* s = reinterpret_cast<PCRE2_SPTR>(subject.data());
-  int rc = pcre2_match(impl_->code.get(), s, subject.size(), start, PCRE2_NO_UTF_CHECK, impl_->data, impl_->context);
+  int rc = pcre2_match(impl_->code.get(), s, subject.size(), start, PCRE2_NO_UTF_CHECK, impl_->data,
+                       impl_->context);
   if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {  // the interpreter uses the heap instead
-    rc = pcre2_match(impl_->code.get(), s, subject.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, impl_->data,
-                     impl_->context);
+    rc = pcre2_match(impl_->code.get(), s, subject.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                     impl_->data, impl_->context);
   }
   if (rc == PCRE2_ERROR_NOMATCH) return Match{};
   if (rc < 0) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(rc, message, sizeof message);
-    return fail(Code::unsupported, "the tokenizer's regular expression failed on the text after byte ", start, ": ",
-                reinterpret_cast<const char*>(message), "; give the text in smaller parts");
+    return fail(Code::unsupported, "the tokenizer's regular expression failed on the text after byte ", start,
+                ": ", reinterpret_cast<const char*>(message), "; give the text in smaller parts");
   }
   const PCRE2_SIZE* v = pcre2_get_ovector_pointer(impl_->data);
   // \K inside a look-around can put the end before the start or the start before where we began.

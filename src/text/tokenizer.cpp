@@ -56,7 +56,8 @@ Status Tokenizer::encode(std::string_view text, bool add_special, bool parse_spe
                          std::vector<int32_t>& out) const {
   const size_t bad = find_invalid_utf8(text);
   if (bad != std::string_view::npos) {
-    return fail(Code::invalid_argument, "the text is not valid UTF-8 at byte ", bad, "; convert it to UTF-8 first");
+    return fail(Code::invalid_argument, "the text is not valid UTF-8 at byte ", bad,
+                "; convert it to UTF-8 first");
   }
   if (text.size() > kMaxInput) {
     return fail(Code::invalid_argument, "the text has ", text.size(), " bytes; at most ", kMaxInput,

@@ -13,7 +13,7 @@ inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 /// What lies at the start of `s` (not empty).
 struct Utf8Char {
   uint32_t codepoint = 0;
-  uint32_t length = 0;      ///< bytes; for an invalid start, those one U+FFFD stands for (at least 1)
+  uint32_t length = 0;  ///< bytes; for an invalid start, those one U+FFFD stands for (at least 1)
   bool valid = false;
   bool incomplete = false;  ///< invalid only because `s` ends; more bytes could complete it
 };
