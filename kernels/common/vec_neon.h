@@ -143,6 +143,6 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
 }
 
 static constexpr int kPrefetchBytes = 8192;
-static inline void v_prefetch(const void* p) {
+__attribute__((always_inline)) static inline void v_prefetch(const void* p) {
   __builtin_prefetch(p, 0, 3);
 }

@@ -25,7 +25,7 @@ struct Q8Block {
 };
 
 // Fetches ahead of p, but not what lies behind the call's rows: another thread reads that.
-static inline void q8_prefetch(const Q8Block* block, const uint8_t* p) {
+__attribute__((always_inline)) static inline void q8_prefetch(const Q8Block* block, const uint8_t* p) {
   v_prefetch(p + kPrefetchBytes < block->end ? p + kPrefetchBytes : p);
 }
 
