@@ -38,6 +38,7 @@ int collect(void* user, const char* text, size_t length, int32_t token) {
 void chat(Options& o) {
   const Engine engine = o.run.engine();
   const Model model = o.run.load(engine);
+  if (info_of(model).has_tokenizer == 0) throw Failure{"this model has no tokenizer, so it cannot chat"};
   const Session session = o.run.session(model);
   std::vector<std::pair<std::string, std::string>> turns;
   if (!o.system.empty()) turns.emplace_back("system", o.system);

@@ -3,12 +3,16 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "text/utf8.h"
 
 namespace minnow::compress {
 
-Result<Json> parse_json(std::string_view text, const std::string& name) {
-  Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return fail(Code::corrupt, "'", name, "' is not valid JSON (or not valid UTF-8)");
+Result<Json> parse_json(std::string_view json_text, const std::string& name) {
+  if (const size_t bad = text::find_invalid_utf8(json_text); bad != std::string_view::npos) {
+    return fail(Code::corrupt, "'", name, "' is not valid UTF-8 (byte ", bad, ")");
+  }
+  Json json = Json::parse(json_text.begin(), json_text.end(), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return fail(Code::corrupt, "'", name, "' is not valid JSON; it is damaged or was cut short");
   if (!json.is_object()) return fail(Code::corrupt, "'", name, "' is not a JSON object");
   return json;
 }

@@ -14,7 +14,7 @@ using Json = nlohmann::json;
 
 /// Parses a whole file of at most `limit` bytes into an object.
 Result<Json> read_json(const std::string& path, uint64_t limit);
-Result<Json> parse_json(std::string_view text, const std::string& name);
+Result<Json> parse_json(std::string_view json_text, const std::string& name);
 
 /// Typed access to one object, which keeps the name of its file for messages.
 class JsonObject {

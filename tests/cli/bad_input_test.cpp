@@ -312,7 +312,7 @@ std::vector<Case> cases() {
   c.push_back(gguf("GGUF type that is not read", "minnow reads f32, f16", [] {
     return gguf_header().tensor("token_embd.weight", {256, 8}, 12, 0).bytes(1152);
   }));
-  c.push_back(gguf("GGUF cut short", "lies", [] { return gguf_header().tensor("token_embd.weight", {32, 8}, 0, 0).bytes(100); }));
+  c.push_back(gguf("GGUF cut short", "not downloaded in full", [] { return gguf_header().tensor("token_embd.weight", {32, 8}, 0, 0).bytes(100); }));
   // Use
   const auto good = [](const TempDir& dir) {
     write_bytes(dir.file("m.mnw"), good_mnw());
@@ -333,7 +333,7 @@ std::vector<Case> cases() {
   c.push_back({"text for a model without a tokenizer", "carries no tokenizer", [=](const TempDir& dir) {
                  return std::vector<std::string>{"tokenize", "-m", good(dir), "hello"};
                }});
-  c.push_back({"chat without a tokenizer", "no tokenizer", [=](const TempDir& dir) {
+  c.push_back({"chat without a tokenizer", "cannot chat", [=](const TempDir& dir) {
                  return std::vector<std::string>{"chat", "-m", good(dir)};
                }});
   c.push_back({"unknown chat format", "whale", [](const TempDir& dir) {
