@@ -53,12 +53,17 @@ class [[nodiscard]] Status {
 
 namespace detail {
 inline void append(std::string& s, std::string_view v) { s.append(v); }
-inline void append(std::string& s, char v) { s.push_back(v); }
-inline void append(std::string& s, bool v) { s.append(v ? "true" : "false"); }
+inline void append(std::string& s, const char* v) { s.append(v); }
 template <typename T>
   requires(std::is_arithmetic_v<T>)
 void append(std::string& s, T v) {
-  s.append(std::to_string(v));
+  if constexpr (std::is_same_v<T, bool>) {
+    s.append(v ? "true" : "false");
+  } else if constexpr (std::is_same_v<T, char>) {
+    s.push_back(v);
+  } else {
+    s.append(std::to_string(v));
+  }
 }
 }  // namespace detail
 
@@ -109,7 +114,8 @@ class [[nodiscard]] Result {
     if (!minnow_status_.ok()) return minnow_status_;          \
   } while (0)
 
-/// Declares `lhs` from the value of `expr` (a Result), or returns its failure.
+/// Declares or sets `lhs` from the value of `expr` (a Result), or returns its failure. Several
+/// statements: give it braces after an if.
 #define MINNOW_ASSIGN(lhs, expr) MINNOW_ASSIGN_(MINNOW_CONCAT(minnow_result_, __LINE__), lhs, expr)
 #define MINNOW_ASSIGN_(tmp, lhs, expr)              \
   auto tmp = (expr);                                \

@@ -6,12 +6,10 @@
 #include <string>
 #include <string_view>
 
-#include "base/file.h"
 #include "base/status.h"
+#include "compress/json.h"
 
 namespace minnow::compress {
-
-using Json = nlohmann::json;
 
 /// The member, or null (a JSON null counts as absent).
 inline const Json* member(const Json& object, std::string_view key) {
@@ -39,15 +37,6 @@ inline Result<int64_t> integer_in(const Json& value, int64_t low, int64_t high, 
     return fail(Code::corrupt, what, " must be a whole number between ", low, " and ", high);
   }
   return v;
-}
-
-inline Result<Json> read_json(const std::string& path, uint64_t limit) {
-  MINNOW_ASSIGN(const std::string text, read_text_file(path, limit));
-  Json j = Json::parse(text, nullptr, false);
-  if (j.is_discarded() || !j.is_object()) {
-    return fail(Code::corrupt, "'", path, "' is not a JSON object; download the file again");
-  }
-  return j;
 }
 
 /// As read_json; an empty object where there is no such file.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/file.h"
 #include "compress/json_access.h"
 #include "compress/tokenizer_json_steps.h"
 #include "text/byte_alphabet.h"

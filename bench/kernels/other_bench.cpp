@@ -1,0 +1,161 @@
+// Everything that is not a linear: one thread, sizes as a decode step has them. read_sum is the read wall
+// itself.
+#include "bench.h"
+#include "kernels/activation/activation.h"
+#include "kernels/attention_pv/attention_pv.h"
+#include "kernels/attention_qk/attention_qk.h"
+#include "kernels/convert/convert.h"
+#include "kernels/norm/norm.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/read_wall/read_wall.h"
+#include "kernels/rope/rope.h"
+#include "kernels/softmax/softmax.h"
+
+namespace kernel_bench {
+namespace {
+
+// The rows of one KV head at `state.range(1)` positions, seen by range(0) query heads of size 64.
+template <class Kernel, class Args>
+void attention(benchmark::State& state, const Kernel& kernel, size_t element,
+               Args (*make)(float*, float*, float*)) {
+  const size_t heads = (size_t)state.range(0), positions = (size_t)state.range(1), d = 64;
+  std::vector<float> a(heads * d, 0.5f), scores(heads * positions, 0.001f), scales(positions, 0.01f);
+  AgainstWall against(state, positions * d * element, 1);
+  for (auto _ : state) {
+    Args args = make(a.data(), scores.data(), scales.data());
+    args.p1 = positions, args.heads = heads, args.d = d, args.row_stride = d * element;
+    if constexpr (std::is_same_v<Args, AttentionQkArgs>) {
+      args.k = Pool::get().next(positions * d * element), args.scores_stride = positions, args.q_stride = d;
+    } else {
+      args.v = Pool::get().next(positions * d * element), args.w_stride = positions, args.out_stride = d;
+    }
+    args.row_scale_stride = 4;
+    against.iterate([&](size_t) { kernel.fn(&args); });
+  }
+}
+
+AttentionQkArgs make_qk(float* q, float* scores, float* scales) {
+  AttentionQkArgs args{};
+  args.q = q, args.scores = scores, args.row_scales = scales, args.scale = 0.125f;
+  return args;
+}
+
+AttentionPvArgs make_pv(float* out, float* weights, float* scales) {
+  AttentionPvArgs args{};
+  args.out = out, args.w = weights, args.row_scales = scales;
+  return args;
+}
+
+// fn over n floats in the first-level cache.
+template <class Args>
+void vector_op(benchmark::State& state, void (*fn)(const Args*),
+               Args (*make)(float*, float*, float*, size_t)) {
+  const size_t n = (size_t)state.range(0);
+  std::vector<float> a(n + 16, 0.5f), b(n + 16, 0.25f), c(n + 16, 0.125f);
+  for (auto _ : state) {
+    const Args args = make(a.data(), b.data(), c.data(), n);
+    fn(&args);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * (int64_t)n);
+}
+
+void read_sum(benchmark::State& state, const ReadWallKernel& kernel) {
+  const size_t threads = (size_t)state.range(0);
+  Pool& pool = Pool::get();
+  const size_t part = pool.bytes() / threads / 64 * 64;
+  for (auto _ : state) {
+    team(threads).run([&](size_t t) {
+      uint64_t result;
+      const ReadWallArgs args{pool.data() + t * part, part, &result};
+      kernel.fn(&args);
+      benchmark::DoNotOptimize(result);
+    });
+  }
+  state.SetBytesProcessed(state.iterations() * (int64_t)(part * threads));
+}
+
+template <class Args>
+void add_vector_op(const char* name, uint32_t isa, void (*fn)(const Args*),
+                   Args (*make)(float*, float*, float*, size_t)) {
+  if ((isa & machine_isa()) == 0) return;
+  benchmark::RegisterBenchmark(name, vector_op<Args>, fn, make)->Arg(576)->Arg(2048)->Arg(8192);
+}
+
+NormArgs make_norm(float* x, float* y, float* weight, size_t n) {
+  return {x, n, weight, nullptr, y, n, 1, n, 1e-5f};
+}
+SoftmaxArgs make_softmax(float* x, float*, float*, size_t n) {
+  return {x, n, 1, n, 0};
+}
+ActivationArgs make_silu(float* x, float* y, float* z, size_t n) {
+  return {x, y, z, n, Activation::silu};
+}
+RopeArgs make_rope(float* x, float* y, float* z, size_t n) {
+  return {x, 64, n / 64, 64, y, z};
+}
+ConvertArgs make_convert(float* x, float* y, float*, size_t n) {
+  return {x, y, n};
+}
+QuantizeArgs make_quantize(float* x, float* y, float* z, size_t n) {
+  return {x, n, nullptr, (int8_t*)y, n, z, (int32_t*)z + n / 2, n / 64, 1, n, n, 64};
+}
+
+const bool kRegistered = [] {
+  const uint32_t machine = machine_isa();
+#define MINNOW_KERNEL(op, symbol, isa)                                                                    \
+  if ((isa & machine) != 0) {                                                                             \
+    benchmark::RegisterBenchmark(#symbol, read_sum, ReadWallKernel{ReadWallOp::op, #symbol, symbol, isa}) \
+        ->Arg(1)                                                                                          \
+        ->Arg(2)                                                                                          \
+        ->ArgName("threads")                                                                              \
+        ->UseRealTime();                                                                                  \
+  }
+#include "kernels/read_wall/variants.inc"
+#undef MINNOW_KERNEL
+  const size_t elements[] = {4, 2, 1};  // in the order of the ops: f32, f16, q8
+#define MINNOW_KERNEL(op, symbol, isa)                                                       \
+  if ((isa & machine) != 0) {                                                                \
+    benchmark::RegisterBenchmark(#symbol, attention<AttentionQkKernel, AttentionQkArgs>,     \
+                                 AttentionQkKernel{AttentionQkOp::op, #symbol, symbol, isa}, \
+                                 elements[(size_t)AttentionQkOp::op], make_qk)               \
+        ->ArgsProduct({{1, 3, 4, 7}, {4096}})                                                \
+        ->ArgNames({"heads", "positions"})                                                   \
+        ->UseManualTime();                                                                   \
+  }
+#include "kernels/attention_qk/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa)                                                       \
+  if ((isa & machine) != 0) {                                                                \
+    benchmark::RegisterBenchmark(#symbol, attention<AttentionPvKernel, AttentionPvArgs>,     \
+                                 AttentionPvKernel{AttentionPvOp::op, #symbol, symbol, isa}, \
+                                 elements[(size_t)AttentionPvOp::op], make_pv)               \
+        ->ArgsProduct({{1, 3, 4, 7}, {4096}})                                                \
+        ->ArgNames({"heads", "positions"})                                                   \
+        ->UseManualTime();                                                                   \
+  }
+#include "kernels/attention_pv/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<NormArgs>(#symbol, isa, symbol, make_norm);
+#include "kernels/norm/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<SoftmaxArgs>(#symbol, isa, symbol, make_softmax);
+#include "kernels/softmax/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<ActivationArgs>(#symbol, isa, symbol, make_silu);
+#include "kernels/activation/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<RopeArgs>(#symbol, isa, symbol, make_rope);
+#include "kernels/rope/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<ConvertArgs>(#symbol, isa, symbol, make_convert);
+#include "kernels/convert/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<QuantizeArgs>(#symbol, isa, symbol, make_quantize);
+#include "kernels/quantize/variants.inc"
+#undef MINNOW_KERNEL
+  return true;
+}();
+
+}  // namespace
+}  // namespace kernel_bench

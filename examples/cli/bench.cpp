@@ -1,0 +1,144 @@
+// minnow bench: speed of prefill and decode, beside what the memory allows.
+#include <algorithm>
+#include <random>
+
+#include "common.h"
+
+namespace cli {
+namespace {
+
+struct Options {
+  RunOptions run;
+  uint32_t prefill = 512, decode = 128, depth = 0, repetitions = 5;
+  uint64_t wall_bytes = uint64_t{1} << 30;
+  bool json = false;
+};
+
+double median(std::vector<double> v) {
+  if (v.empty()) return 0.0;
+  std::sort(v.begin(), v.end());
+  return v.size() % 2 != 0 ? v[v.size() / 2] : 0.5 * (v[v.size() / 2 - 1] + v[v.size() / 2]);
+}
+
+/// Tokens drawn evenly from the vocabulary: speed does not depend on which.
+std::vector<int32_t> random_tokens(size_t count, uint32_t vocab) {
+  std::mt19937 rng(1);
+  std::vector<int32_t> out(count);
+  for (int32_t& t : out) t = static_cast<int32_t>(rng() % vocab);
+  return out;
+}
+
+double wall(const Engine& engine, uint64_t bytes) {
+  double best = 0.0;
+  check(minnow_engine_read_wall(engine.get(), bytes, 5, &best));
+  return best;
+}
+
+uint64_t bytes_per_token(const Session& session) {
+  minnow_session_stats stats{};
+  stats.struct_size = sizeof stats;
+  check(minnow_session_get_stats(session.get(), &stats));
+  return stats.bytes_per_token;
+}
+
+void bench(const Options& o) {
+  const Engine engine = o.run.engine();
+  const double load_start = now();
+  const Model model = o.run.load(engine);
+  const minnow_model_info info = info_of(model);
+  const uint64_t context = uint64_t{o.depth} + std::max(o.prefill, o.decode) + 1;
+  const Session session = o.run.session(model, static_cast<uint32_t>(context));
+  const double load_seconds = now() - load_start;
+  const double wall_before = wall(engine, o.wall_bytes);
+
+  const std::vector<int32_t> fill = random_tokens(o.depth, info.vocab_size);
+  const std::vector<int32_t> prompt = random_tokens(std::max(o.prefill, o.decode), info.vocab_size);
+  if (o.depth > 0) check(minnow_prefill(session.get(), fill.data(), fill.size(), nullptr, nullptr));
+  std::vector<double> prefill_rates, decode_rates;
+  double read = 0.0;  // bytes of a decode step, on average over the run
+  for (uint32_t r = 0; r < o.repetitions; ++r) {
+    if (o.prefill > 0) {
+      check(minnow_session_rewind(session.get(), o.depth));
+      const double start = now();
+      check(minnow_prefill(session.get(), prompt.data(), o.prefill, nullptr, nullptr));
+      prefill_rates.push_back(o.prefill / (now() - start));
+    }
+    if (o.decode > 0) {
+      check(minnow_session_rewind(session.get(), o.depth));
+      uint64_t bytes = 0;
+      double seconds = 0.0;
+      for (uint32_t i = 0; i < o.decode; ++i) {
+        bytes += bytes_per_token(session);
+        const double start = now();
+        check(minnow_decode(session.get(), prompt[i]));
+        seconds += now() - start;
+      }
+      decode_rates.push_back(o.decode / seconds);
+      read = static_cast<double>(bytes) / o.decode;
+    }
+  }
+  const double wall_after = wall(engine, o.wall_bytes);
+  const double read_wall = std::max(wall_before, wall_after);
+  const double prefill_rate = median(prefill_rates), decode_rate = median(decode_rates);
+  const double decode_bytes_s = decode_rate * read;
+  nlohmann::json result = {{"model", o.run.model},
+                           {"architecture", info.architecture},
+                           {"parameters", info.parameters},
+                           {"file_bytes", info.file_bytes},
+                           {"prefill_tokens", o.prefill},
+                           {"decode_tokens", o.decode},
+                           {"depth", o.depth},
+                           {"repetitions", o.repetitions},
+                           {"prefill_tok_s", prefill_rate},
+                           {"decode_tok_s", decode_rate},
+                           {"decode_bytes_per_token", read},
+                           {"decode_gb_s", decode_bytes_s / 1e9},
+                           {"read_wall_gb_s", read_wall / 1e9},
+                           {"read_wall_before_gb_s", wall_before / 1e9},
+                           {"read_wall_after_gb_s", wall_after / 1e9},
+                           {"decode_percent_of_wall", 100.0 * decode_bytes_s / read_wall},
+                           {"load_s", load_seconds},
+                           {"peak_rss_bytes", peak_rss_bytes()},
+                           {"kv", o.run.kv},
+                           {"isa", minnow_engine_isa(engine.get())},
+                           {"cpu", minnow_engine_cpu(engine.get())},
+                           {"threads", minnow_engine_threads(engine.get())},
+#ifdef NDEBUG
+                           {"build", "release"}
+#else
+                           {"build", "debug"}
+#endif
+  };
+  if (o.json) {
+    std::printf("%s\n", result.dump().c_str());
+    return;
+  }
+  std::printf("%s, %s, %u threads, %s, medians of %u\n", o.run.model.c_str(), minnow_engine_cpu(engine.get()),
+              minnow_engine_threads(engine.get()), minnow_engine_isa(engine.get()), o.repetitions);
+  std::printf("prefill %6u tokens at depth %u   %10.1f tok/s\n", o.prefill, o.depth, prefill_rate);
+  std::printf("decode  %6u tokens at depth %u   %10.1f tok/s\n", o.decode, o.depth, decode_rate);
+  std::printf("a decode step reads %.2f MB: %.2f GB/s, %.1f %% of the read wall of %.2f GB/s\n", read / 1e6, decode_bytes_s / 1e9,
+              100.0 * decode_bytes_s / read_wall, read_wall / 1e9);
+  std::printf("load %.1f ms, peak resident %.1f MB (the read wall's own %.0f MB included)\n", load_seconds * 1e3,
+              static_cast<double>(peak_rss_bytes()) / 1e6, static_cast<double>(o.wall_bytes) / 1e6);
+#ifndef NDEBUG
+  std::printf("THIS IS A DEBUG BUILD: its speed says nothing\n");
+#endif
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("bench", "measure speed");
+  o->run.add_to(*sub);
+  sub->add_option("-p,--prefill", o->prefill, "tokens of the prefill; 0: none");
+  sub->add_option("-n,--decode", o->decode, "tokens of the decode; 0: none");
+  sub->add_option("-d,--depth", o->depth, "tokens in the KV cache before");
+  sub->add_option("-r,--repetitions", o->repetitions, "repetitions; the median is reported")->check(CLI::Range(1, 1000));
+  sub->add_option("--wall-bytes", o->wall_bytes, "memory streamed to measure the read wall");
+  sub->add_flag("--json", o->json, "one JSON object on stdout");
+  sub->callback([o] { bench(*o); });
+}
+
+}  // namespace cli

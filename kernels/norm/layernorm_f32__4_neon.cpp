@@ -1,0 +1,6 @@
+#define MINNOW_VEC "kernels/common/vec_neon.h"
+#include "kernels/norm/body.h"
+
+extern "C" void layernorm_f32__4_neon(const NormArgs* args) {
+  layernorm_body(args);
+}

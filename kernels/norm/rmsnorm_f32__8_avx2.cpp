@@ -1,0 +1,6 @@
+#define MINNOW_VEC "kernels/common/vec_avx2.h"
+#include "kernels/norm/body.h"
+
+extern "C" void rmsnorm_f32__8_avx2(const NormArgs* args) {
+  rmsnorm_body(args);
+}

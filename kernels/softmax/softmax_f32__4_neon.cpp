@@ -1,0 +1,6 @@
+#define MINNOW_VEC "kernels/common/vec_neon.h"
+#include "kernels/softmax/body.h"
+
+extern "C" void softmax_f32__4_neon(const SoftmaxArgs* args) {
+  softmax_body(args);
+}

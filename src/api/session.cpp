@@ -1,0 +1,300 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "api/objects.h"
+#include "sampling/sampler.h"
+
+namespace minnow::api {
+namespace {
+
+constexpr uint32_t kDefaultContext = 4096, kDefaultChunk = 256, kScoreRows = 32;
+
+Result<exec::DecoderOptions> options_from(const format::Config& c, const minnow_session_params& p) {
+  exec::DecoderOptions o;
+  if (p.context > (1u << 24)) return fail(Code::invalid_argument, "a context of ", p.context, " tokens is beyond what minnow can hold");
+  if (p.kv_type != MINNOW_KV_F32 && p.kv_type != MINNOW_KV_F16 && p.kv_type != MINNOW_KV_Q8) {
+    return fail(Code::invalid_argument, "kv_type ", int(p.kv_type), " is not known");
+  }
+  o.context = p.context != 0 ? p.context : std::min(c.max_context, kDefaultContext);
+  o.chunk = std::min(p.prefill_chunk != 0 ? p.prefill_chunk : kDefaultChunk, 4096u);
+  o.kv = static_cast<kv::Type>(p.kv_type);
+  return o;
+}
+
+/// A forward pass that scores given tokens, for minnow_score.
+class ScoreSink : public exec::LogitsSink {
+ public:
+  ScoreSink(std::span<const int32_t> tokens, float* out) : tokens_(tokens), out_(out) {}
+  Status row(size_t index, std::span<const float> logits) override {
+    if (index + 1 < tokens_.size()) out_[index + 1] = static_cast<float>(sampling::log_softmax(logits, tokens_[index + 1]));
+    return {};
+  }
+
+ private:
+  std::span<const int32_t> tokens_;
+  float* out_;
+};
+
+class CallbackSink : public exec::LogitsSink {
+ public:
+  CallbackSink(minnow_logits_fn function, void* user) : function_(function), user_(user) {}
+  Status row(size_t index, std::span<const float> logits) override {
+    return function_(user_, index, logits.data(), logits.size()) == 0 ? Status() : fail(Code::cancelled, "the callback stopped");
+  }
+
+ private:
+  minnow_logits_fn function_;
+  void* user_;
+};
+
+struct ProgressBridge {
+  minnow_progress_fn function;
+  void* user;
+  static bool report(void* self, float done) {
+    const auto* bridge = static_cast<ProgressBridge*>(self);
+    return bridge->function(bridge->user, done) != 0;
+  }
+};
+
+Status check_session(const minnow_session* session) { return check_handle(session, kSessionMagic, "session"); }
+
+/// A decoder for scoring holds several rows of logits; made when a session first scores.
+Status make_decoder(minnow_session& s, uint32_t logit_rows) {
+  exec::DecoderOptions options = s.options;
+  options.logit_rows = logit_rows;
+  MINNOW_ASSIGN(exec::Decoder decoder, exec::Decoder::create(*s.model->plan, *s.model->engine->pool, options));
+  if (s.decoder != nullptr) MINNOW_TRY(decoder.copy_from(*s.decoder));
+  s.decoder = std::make_unique<exec::Decoder>(std::move(decoder));
+  s.options = options;
+  return {};
+}
+
+Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> model, const minnow_session_params& params) {
+  auto s = std::make_unique<minnow_session>();
+  s->model = std::move(model);
+  s->params = params;
+  MINNOW_ASSIGN(s->options, options_from(s->model->config(), params));
+  MINNOW_TRY(make_decoder(*s, 1));
+  s->tokens.reserve(s->options.context);
+  return s;
+}
+
+}  // namespace
+
+Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink, exec::Progress progress) {
+  if (s.pending()) {  // the token sampled last, which nobody needed the logits of until now
+    const int32_t last = s.tokens.back();
+    s.tokens.pop_back();
+    MINNOW_TRY(append_tokens(s, {&last, 1}, nullptr, {}));
+  }
+  if (tokens.empty()) return {};
+  const double start = now();
+  const uint32_t before = s.decoder->position();
+  s.has_logits = false;
+  Status status = s.decoder->forward(tokens, sink, progress);
+  const uint32_t added = s.decoder->position() - before;
+  s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.begin() + added);
+  s.has_logits = status.ok();
+  const double seconds = now() - start;
+  if (tokens.size() == 1) {
+    s.decoded += added;
+    s.decode_seconds += seconds;
+  } else {
+    s.prefilled += added;
+    s.prefill_seconds += seconds;
+  }
+  return status;
+}
+
+}  // namespace minnow::api
+
+using namespace minnow;
+using namespace minnow::api;
+
+extern "C" {
+
+minnow_session_params minnow_session_params_default(void) { return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16}; }
+
+minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params, uint64_t budget,
+                          minnow_plan_report* report) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_handle(engine, kEngineMagic, "engine"));
+    MINNOW_TRY(check_pointer(path, "path"));
+    MINNOW_ASSIGN(minnow_session_params p, read_params(params, minnow_session_params_default(), "minnow_session_params"));
+    MINNOW_ASSIGN(MappedFile file, MappedFile::open(path));
+    auto opened = open_model(engine->impl, std::move(file));
+    if (!opened.ok()) return std::move(opened).status().within(path);
+    const Model& model = **opened;
+    const format::Config& c = model.config();
+    MINNOW_ASSIGN(const exec::DecoderOptions o, options_from(c, p));
+    const uint64_t weights = model.container->file_size();
+    const auto layers = static_cast<uint32_t>(model.plan->layers.size());
+    const auto kv = [&](uint32_t context) {
+      return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes();
+    };
+    const auto workspace = [&](uint32_t context) {
+      return exec::Workspace::bytes(*model.plan, std::min(o.chunk, context), context, engine->impl->pool->threads(), 1);
+    };
+    minnow_plan_report r{};
+    r.context = o.context;
+    r.weights = weights;
+    r.kv_cache = kv(o.context);
+    r.workspace = workspace(o.context);
+    r.total = r.weights + r.kv_cache + r.workspace;
+    uint32_t low = 0, high = budget == 0 ? 0 : c.max_context;  // largest context within the budget, by bisection
+    while (low < high) {
+      const uint32_t middle = low + (high - low + 1) / 2;
+      if (weights + kv(middle) + workspace(middle) <= budget) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    r.context_that_fits = low;
+    return write_report(report, r, "report");
+  });
+}
+
+minnow_status minnow_session_create(minnow_model* model, const minnow_session_params* params, minnow_session** out) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_handle(model, kModelMagic, "model"));
+    MINNOW_TRY(check_pointer(out, "out"));
+    MINNOW_ASSIGN(const minnow_session_params p, read_params(params, minnow_session_params_default(), "minnow_session_params"));
+    MINNOW_ASSIGN(auto session, make_session(model->impl, p));
+    *out = session.release();
+    return {};
+  });
+}
+
+minnow_status minnow_session_fork(const minnow_session* session, minnow_session** out) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    MINNOW_TRY(check_pointer(out, "out"));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    MINNOW_ASSIGN(auto fork, make_session(session->model, session->params));
+    MINNOW_TRY(fork->decoder->copy_from(*session->decoder));
+    fork->tokens.assign(session->tokens.begin(), session->tokens.end());
+    fork->has_logits = session->has_logits;
+    *out = fork.release();
+    return {};
+  });
+}
+
+void minnow_session_destroy(minnow_session* session) {
+  if (session == nullptr || session->magic != kSessionMagic) return;
+  session->magic = 0;
+  delete session;
+}
+
+minnow_status minnow_prefill(minnow_session* session, const int32_t* tokens, size_t count, minnow_progress_fn progress,
+                             void* user) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    MINNOW_TRY(check_pointer(tokens, "tokens"));
+    if (count == 0) return fail(Code::invalid_argument, "no tokens were given");
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    ProgressBridge bridge{progress, user};
+    return append_tokens(*session, {tokens, count}, nullptr,
+                         progress == nullptr ? exec::Progress{} : exec::Progress{&ProgressBridge::report, &bridge});
+  });
+}
+
+minnow_status minnow_decode(minnow_session* session, int32_t token) {
+  return minnow_prefill(session, &token, 1, nullptr, nullptr);
+}
+
+minnow_status minnow_logits(const minnow_session* session, const float** logits, size_t* count) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    MINNOW_TRY(check_pointer(logits, "logits"));
+    MINNOW_TRY(check_pointer(count, "count"));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    if (!session->has_logits || session->pending()) {
+      return fail(Code::bad_state, "there are no logits: prefill or decode a token first");
+    }
+    *logits = session->decoder->logits().data();
+    *count = session->decoder->logits().size();
+    return {};
+  });
+}
+
+minnow_status minnow_score(minnow_session* session, const int32_t* tokens, size_t count, float* log_probs) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    MINNOW_TRY(check_pointer(tokens, "tokens"));
+    MINNOW_TRY(check_pointer(log_probs, "log_probs"));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
+    if (count == 0) return fail(Code::invalid_argument, "no tokens were given");
+    if (session->pending()) MINNOW_TRY(append_tokens(*session, {}, nullptr, {}));
+    log_probs[0] = session->has_logits
+                       ? static_cast<float>(sampling::log_softmax(session->decoder->logits(), tokens[0]))
+                       : std::numeric_limits<float>::quiet_NaN();
+    ScoreSink sink({tokens, count}, log_probs);
+    return append_tokens(*session, {tokens, count}, &sink, {});
+  });
+}
+
+minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* tokens, size_t count, minnow_logits_fn on_logits,
+                                    void* user) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    MINNOW_TRY(check_pointer(tokens, "tokens"));
+    if (on_logits == nullptr) return fail(Code::invalid_argument, "on_logits is NULL");
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
+    CallbackSink sink(on_logits, user);
+    return append_tokens(*session, {tokens, count}, &sink, {});
+  });
+}
+
+uint32_t minnow_session_position(const minnow_session* session) {
+  return check_session(session).ok() ? static_cast<uint32_t>(session->tokens.size()) : 0;
+}
+
+uint32_t minnow_session_context(const minnow_session* session) {
+  return check_session(session).ok() ? session->options.context : 0;
+}
+
+minnow_status minnow_session_rewind(minnow_session* session, uint32_t position) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    if (position > session->tokens.size()) {
+      return fail(Code::invalid_argument, "cannot rewind to ", position, ", the sequence has ", session->tokens.size(), " tokens");
+    }
+    if (position == session->tokens.size()) return {};
+    session->tokens.resize(position);
+    session->decoder->rewind(position);
+    session->has_logits = false;
+    return {};
+  });
+}
+
+void minnow_session_cancel(minnow_session* session) {
+  if (check_session(session).ok() && session->busy.load(std::memory_order_relaxed)) session->decoder->cancel();
+}
+
+minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    minnow_session_stats r{};
+    r.kv_bytes = session->decoder->kv_bytes();
+    r.workspace_bytes = session->decoder->workspace_bytes();
+    r.tokens_prefilled = session->prefilled, r.tokens_decoded = session->decoded;
+    r.prefill_seconds = session->prefill_seconds, r.decode_seconds = session->decode_seconds;
+    r.bytes_per_token = session->model->plan->bytes_per_token + session->decoder->kv_bytes_read();
+    return write_report(stats, r, "stats");
+  });
+}
+
+}  // extern "C"

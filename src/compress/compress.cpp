@@ -1,0 +1,190 @@
+#include "compress/compress.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "compress/json.h"
+#include "compress/pack.h"
+#include "compress/tokenizer_json.h"
+#include "format/writer.h"
+#include "minnow/minnow.h"
+#include "model/kernel_set.h"
+#include "text/chat_format.h"
+
+namespace minnow::compress {
+namespace {
+
+using format::Metadata;
+using format::SegmentKind;
+
+const char* name_of(Storage s) {
+  constexpr const char* kNames[] = {"source16", "f16", "bf16", "f32", "w8"};
+  return kNames[static_cast<size_t>(s)];
+}
+
+uint64_t weight_count(const ImportedLinear& l) { return uint64_t{l.weight.rows} * l.weight.cols; }
+
+/// Writes the two kinds of segments of weights: small tensors together, linears together.
+class FileBuilder {
+ public:
+  FileBuilder(const ImportedModel& model, const CompressOptions& options, format::Writer& writer, ThreadPool& pool,
+              const model::KernelSet& kernels)
+      : model_(model),
+        options_(options),
+        writer_(writer),
+        packer_(writer, pool, kernels, options.group, [this](uint64_t weights) { return report(weights); }) {}
+
+  Status run() {
+    for (const ImportedLayer& l : model_.layers) {
+      for (const ImportedLinear* x : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) total_ += weight_count(*x);
+    }
+    for (const ImportedLinear* x : {&model_.embedding, &model_.head, &model_.embedding_in, &model_.embedding_out}) {
+      total_ += weight_count(*x);
+    }
+    m_.config = model_.config;
+    m_.layers.resize(model_.layers.size());
+    MINNOW_TRY(linears());
+    MINNOW_TRY(small_tensors());
+    MINNOW_TRY(tokenizer());
+    m_.bos_id = model_.bos_id;
+    m_.eos_ids = model_.eos_ids;
+    m_.parameters = model_.parameters;
+    m_.provenance = model_.provenance;
+    m_.provenance.tool = "minnow " MINNOW_VERSION;
+    const Json settings = {{"method", options_.storage == Storage::w8 ? "rtn" : "none"},
+                           {"storage", name_of(options_.storage)},
+                           {"head_storage", name_of(options_.head_storage)},
+                           {"group", options_.group}};
+    m_.provenance.settings = settings.dump();
+    return {};
+  }
+
+  Metadata take() { return std::move(m_); }
+
+ private:
+  bool report(uint64_t weights) {
+    done_ += weights;
+    return !options_.progress || options_.progress("weights", done_, total_);
+  }
+
+  Status linear(const ImportedLinear& in, int32_t& index, Storage storage) {
+    if (!in.present()) return {};
+    format::Linear out;
+    out.name = in.name;
+    out.rows = in.weight.rows;
+    out.cols = in.weight.cols;
+    out.segment = static_cast<uint32_t>(weight_segment_);
+    MINNOW_ASSIGN(format::Slab slab, packer_.pack(in.weight, storage));
+    out.slabs.push_back(std::move(slab));
+    index = static_cast<int32_t>(m_.linears.size());
+    biases_.push_back(&in.bias);
+    m_.linears.push_back(std::move(out));
+    return {};
+  }
+
+  Status linears() {
+    MINNOW_TRY(writer_.begin_segment(SegmentKind::weights, total_ > format::kPageAlignment * 4));
+    const Storage body = options_.storage, ends = options_.head_storage;
+    MINNOW_TRY(linear(model_.embedding, m_.embedding, ends));
+    MINNOW_TRY(linear(model_.embedding_in, m_.embedding_in, body));
+    for (size_t i = 0; i < m_.layers.size(); ++i) {
+      const ImportedLayer& in = model_.layers[i];
+      format::Layer& out = m_.layers[i];
+      MINNOW_TRY(linear(in.q, out.q, body));
+      MINNOW_TRY(linear(in.k, out.k, body));
+      MINNOW_TRY(linear(in.v, out.v, body));
+      MINNOW_TRY(linear(in.o, out.o, body));
+      MINNOW_TRY(linear(in.gate, out.gate, body));
+      MINNOW_TRY(linear(in.up, out.up, body));
+      MINNOW_TRY(linear(in.down, out.down, body));
+      out.sliding_window = in.sliding_window;
+      out.rope = in.rope;
+    }
+    MINNOW_TRY(linear(model_.embedding_out, m_.embedding_out, body));
+    m_.head = m_.embedding;
+    if (model_.head.present()) MINNOW_TRY(linear(model_.head, m_.head, ends));
+    MINNOW_ASSIGN([[maybe_unused]] const uint32_t segment, writer_.end_segment());
+    return {};
+  }
+
+  Status floats(const std::vector<float>& values, format::TensorRef& ref) {
+    if (values.empty()) return {};
+    ref.segment = static_cast<uint32_t>(weight_segment_) + 1;
+    ref.dtype = format::DType::f32;
+    ref.count = values.size();
+    MINNOW_ASSIGN(ref.offset, writer_.align(4));
+    return writer_.append(std::as_bytes(std::span(values)));
+  }
+
+  Status norm(const ImportedNorm& in, format::Norm& out) {
+    MINNOW_TRY(floats(in.weight, out.weight));
+    return floats(in.bias, out.bias);
+  }
+
+  Status small_tensors() {
+    MINNOW_TRY(writer_.begin_segment(SegmentKind::small, false));
+    for (size_t i = 0; i < m_.linears.size(); ++i) MINNOW_TRY(floats(*biases_[i], m_.linears[i].bias));
+    for (size_t i = 0; i < m_.layers.size(); ++i) {
+      const ImportedLayer& in = model_.layers[i];
+      format::Layer& out = m_.layers[i];
+      MINNOW_TRY(norm(in.attn_norm, out.attn_norm));
+      MINNOW_TRY(norm(in.attn_post_norm, out.attn_post_norm));
+      MINNOW_TRY(norm(in.ffn_norm, out.ffn_norm));
+      MINNOW_TRY(norm(in.ffn_post_norm, out.ffn_post_norm));
+      MINNOW_TRY(norm(in.q_norm, out.q_norm));
+      MINNOW_TRY(norm(in.k_norm, out.k_norm));
+    }
+    MINNOW_TRY(norm(model_.final_norm, m_.final_norm));
+    MINNOW_TRY(floats(model_.positions, m_.positions));
+    MINNOW_ASSIGN([[maybe_unused]] const uint32_t segment, writer_.end_segment());
+    return {};
+  }
+
+  Status tokenizer() {
+    if (!model_.tokenizer) return {};
+    format::TokenizerData data = *model_.tokenizer;
+    if (!options_.chat_format.empty()) {
+      MINNOW_ASSIGN(text::ChatFormat chat, text::chat_format_by_name(options_.chat_format));
+      chat.template_text = data.chat.template_text;
+      data.chat = std::move(chat);
+    }
+    if (data.size() > model_.config.vocab_size) {
+      return fail(Code::corrupt, "the tokenizer has ", data.size(), " tokens, the model's vocabulary only ",
+                  model_.config.vocab_size, "; they do not belong together");
+    }
+    MINNOW_ASSIGN(const std::vector<std::byte> bytes, format::build_tokenizer(data));
+    MINNOW_TRY(writer_.begin_segment(SegmentKind::tokenizer, false));
+    MINNOW_TRY(writer_.append(bytes));
+    MINNOW_ASSIGN(const uint32_t segment, writer_.end_segment());
+    m_.tokenizer_segment = static_cast<int32_t>(segment);
+    return {};
+  }
+
+  static constexpr int weight_segment_ = 0;  // the first segment written; small tensors are the second
+  const ImportedModel& model_;
+  const CompressOptions& options_;
+  format::Writer& writer_;
+  Packer packer_;
+  Metadata m_;
+  std::vector<const std::vector<float>*> biases_;
+  uint64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+Result<CompressReport> compress_model(const ImportedModel& model, const CompressOptions& options, const std::string& path) {
+  if (options.group != 32 && options.group != 64 && options.group != 128) {
+    return fail(Code::invalid_argument, "a group of ", options.group, " was asked for; 32, 64 and 128 are known");
+  }
+  MINNOW_ASSIGN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.threads));
+  const model::KernelSet kernels = model::select_kernels(detect_isa());
+  MINNOW_ASSIGN(format::Writer writer, format::Writer::create(path));
+  FileBuilder builder(model, options, writer, *pool, kernels);
+  MINNOW_TRY(builder.run());
+  MINNOW_TRY(writer.finish(builder.take()));
+  return CompressReport{writer.bytes_written(), model.parameters};
+}
+
+}  // namespace minnow::compress

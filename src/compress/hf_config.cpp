@@ -1,0 +1,327 @@
+#include "compress/hf_config.h"
+
+#include <cmath>
+#include <string_view>
+
+#include "compress/rope_scaling.h"
+
+namespace minnow::compress {
+namespace {
+
+using format::Activation;
+using format::Config;
+
+struct Architecture {
+  const char* class_name;
+  const char* model_type;
+  Family family;
+};
+
+constexpr Architecture kArchitectures[] = {
+    {"LlamaForCausalLM", "llama", Family::llama},       {"MistralForCausalLM", "mistral", Family::llama},
+    {"Qwen2ForCausalLM", "qwen2", Family::llama},       {"Qwen3ForCausalLM", "qwen3", Family::llama},
+    {"SmolLM3ForCausalLM", "smollm3", Family::llama},   {"GraniteForCausalLM", "granite", Family::llama},
+    {"Phi3ForCausalLM", "phi3", Family::phi3},          {"PhiForCausalLM", "phi", Family::phi},
+    {"OPTForCausalLM", "opt", Family::opt},             {"Gemma2ForCausalLM", "gemma2", Family::gemma2},
+    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3}, {"Olmo2ForCausalLM", "olmo2", Family::olmo2},
+};
+
+Result<const Architecture*> find_architecture(const JsonObject& j) {
+  std::string name;
+  if (j.has("architectures") && j.raw("architectures").is_array() && j.raw("architectures").size() == 1 &&
+      j.raw("architectures")[0].is_string()) {
+    name = j.raw("architectures")[0].get<std::string>();
+  }
+  MINNOW_ASSIGN(const std::string type, j.text("model_type", ""));
+  std::string known;
+  for (const Architecture& a : kArchitectures) {
+    if (name == a.class_name || (name.empty() && type == a.model_type)) return &a;
+    known += cat(known.empty() ? "" : ", ", a.class_name);
+  }
+  return fail(Code::unsupported, "'", j.name(), "': the architecture '", name.empty() ? type : name,
+              "' is not known; minnow knows ", known);
+}
+
+Result<Activation> read_activation(const JsonObject& j, const char* key) {
+  MINNOW_ASSIGN(const std::string name, j.text(key));
+  if (name == "silu" || name == "swish") return Activation::silu;
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast") return Activation::gelu_tanh;
+  if (name == "gelu") return Activation::gelu_erf;
+  if (name == "relu") return Activation::relu;
+  return fail(Code::unsupported, "'", j.name(), "': the activation '", name, "' is not known");
+}
+
+/// Keys that would change the mathematics in ways minnow does not follow.
+Status refuse_unsupported(const JsonObject& j) {
+  if (j.has("quantization_config")) {
+    return fail(Code::unsupported, "'", j.name(), "' describes a model that is already quantised; give the original");
+  }
+  for (const char* key : {"qk_layernorm", "use_bidirectional_attention", "use_qk_norm", "rope_interleaved"}) {
+    MINNOW_ASSIGN(const bool on, j.boolean(key, false));
+    if (on) return fail(Code::unsupported, "'", j.name(), "' sets '", key, "', which minnow does not know");
+  }
+  return {};
+}
+
+class Reader {
+ public:
+  Reader(const JsonObject& j, HfConfig& out) : j_(j), out_(out), c_(out.config) {}
+
+  Status sizes() {
+    MINNOW_ASSIGN(c_.vocab_size, j_.uint("vocab_size"));
+    MINNOW_ASSIGN(c_.hidden_size, j_.uint("hidden_size"));
+    MINNOW_ASSIGN(out_.layers, j_.uint("num_hidden_layers"));
+    MINNOW_ASSIGN(c_.head_count, j_.uint("num_attention_heads"));
+    MINNOW_ASSIGN(c_.kv_head_count, j_.uint("num_key_value_heads", c_.head_count));
+    MINNOW_ASSIGN(c_.max_context, j_.uint("max_position_embeddings"));
+    const bool opt = out_.family == Family::opt;
+    MINNOW_ASSIGN(c_.ffn_size, j_.uint(opt ? "ffn_dim" : "intermediate_size"));
+    MINNOW_ASSIGN(c_.embedding_size, opt ? j_.uint("word_embed_proj_dim", c_.hidden_size) : c_.hidden_size);
+    if (out_.layers == 0 || out_.layers > 4096) {
+      return fail(Code::corrupt, "'", j_.name(), "': num_hidden_layers is ", out_.layers, "; 1 to 4096 were expected");
+    }
+    if (c_.head_count == 0 || c_.kv_head_count == 0) {
+      return fail(Code::corrupt, "'", j_.name(), "': the number of attention heads is 0");
+    }
+    MINNOW_ASSIGN(c_.head_dim, j_.uint("head_dim", c_.hidden_size / c_.head_count));
+    if (c_.head_dim == 0) return fail(Code::corrupt, "'", j_.name(), "': head_dim is 0");
+    c_.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c_.head_dim)));
+    out_.sliding_window.assign(out_.layers, 0);
+    out_.rope.assign(out_.layers, 0);
+    return {};
+  }
+
+  Status norms() {
+    const bool layer_norm = out_.family == Family::phi || out_.family == Family::opt;
+    c_.norm = layer_norm ? format::NormKind::layer : format::NormKind::rms;
+    double eps = 1e-5;  // OPT's is fixed
+    if (out_.family != Family::opt) {
+      MINNOW_ASSIGN(eps, j_.number(layer_norm ? "layer_norm_eps" : "rms_norm_eps"));
+    }
+    c_.norm_eps = static_cast<float>(eps);
+    switch (out_.family) {
+      case Family::gemma2:
+      case Family::gemma3: c_.norm_placement = format::NormPlacement::sandwich; break;
+      case Family::olmo2: c_.norm_placement = format::NormPlacement::post_branch; break;
+      case Family::opt: {
+        MINNOW_ASSIGN(const bool before, j_.boolean("do_layer_norm_before", true));
+        MINNOW_ASSIGN(const bool affine, j_.boolean("layer_norm_elementwise_affine", true));
+        if (!affine) return fail(Code::unsupported, "'", j_.name(), "' has norms without weights, which minnow does not know");
+        c_.norm_placement = before ? format::NormPlacement::pre : format::NormPlacement::post_residual;
+        break;
+      }
+      default: c_.norm_placement = format::NormPlacement::pre;
+    }
+    if (out_.family == Family::gemma3 || c_.architecture == "qwen3") c_.qk_norm = format::QkNorm::per_head;
+    if (out_.family == Family::olmo2) c_.qk_norm = format::QkNorm::full;
+    return {};
+  }
+
+  Status ffn() {
+    const bool gemma = out_.family == Family::gemma2 || out_.family == Family::gemma3;
+    const char* key = out_.family == Family::opt ? "activation_function" : gemma ? "hidden_activation" : "hidden_act";
+    if (gemma && !j_.has(key)) {
+      c_.activation = Activation::gelu_tanh;  // what the family's code takes when the key is absent
+    } else {
+      MINNOW_ASSIGN(c_.activation, read_activation(j_, key));
+    }
+    const bool plain = out_.family == Family::phi || out_.family == Family::opt;
+    c_.ffn = plain ? format::FfnKind::plain : format::FfnKind::gated;
+    c_.block = out_.family == Family::phi ? format::BlockKind::parallel : format::BlockKind::sequential;
+    return {};
+  }
+
+  Status scales() {
+    const bool gemma = out_.family == Family::gemma2 || out_.family == Family::gemma3;
+    if (gemma) {
+      c_.embedding_scale = std::sqrt(static_cast<float>(c_.hidden_size));
+      MINNOW_ASSIGN(const double scalar, j_.number("query_pre_attn_scalar"));
+      if (!(scalar > 0)) return fail(Code::corrupt, "'", j_.name(), "': query_pre_attn_scalar is ", scalar);
+      c_.attention_scale = static_cast<float>(1.0 / std::sqrt(scalar));
+      MINNOW_ASSIGN(const double attention, j_.number("attn_logit_softcapping", 0.0));
+      MINNOW_ASSIGN(const double logits, j_.number("final_logit_softcapping", 0.0));
+      c_.attention_softcap = static_cast<float>(attention);
+      c_.logits_softcap = static_cast<float>(logits);
+    }
+    if (c_.architecture == "granite") {
+      MINNOW_ASSIGN(const double embedding, j_.number("embedding_multiplier", 1.0));
+      MINNOW_ASSIGN(const double residual, j_.number("residual_multiplier", 1.0));
+      MINNOW_ASSIGN(const double attention, j_.number("attention_multiplier", 1.0));
+      MINNOW_ASSIGN(const double logits, j_.number("logits_scaling", 1.0));
+      if (!(logits > 0)) return fail(Code::corrupt, "'", j_.name(), "': logits_scaling is ", logits);
+      c_.embedding_scale = static_cast<float>(embedding);
+      c_.residual_scale = static_cast<float>(residual);
+      c_.attention_scale = static_cast<float>(attention);
+      c_.logits_scale = static_cast<float>(1.0 / logits);
+    }
+    return {};
+  }
+
+  Status windows() {
+    if (!j_.has("sliding_window")) return {};
+    MINNOW_ASSIGN(const uint32_t window, j_.uint("sliding_window"));
+    MINNOW_ASSIGN(const bool used, j_.boolean("use_sliding_window", true));
+    if (window == 0) return fail(Code::corrupt, "'", j_.name(), "': sliding_window is 0");
+    if (!used) return {};
+    const bool by_type = j_.has("layer_types");
+    if (by_type) {
+      const Json& types = j_.raw("layer_types");
+      if (!types.is_array() || types.size() != out_.layers) {
+        return fail(Code::corrupt, "'", j_.name(), "': 'layer_types' does not have ", out_.layers, " entries");
+      }
+      for (uint32_t i = 0; i < out_.layers; ++i) {
+        if (types[i] == "sliding_attention") {
+          out_.sliding_window[i] = window;
+        } else if (types[i] != "full_attention") {
+          return fail(Code::unsupported, "'", j_.name(), "': layer ", i, " has the type ", types[i].dump(),
+                      "; minnow knows full_attention and sliding_attention");
+        }
+      }
+      return {};
+    }
+    // The older form says it by the family's habit.
+    uint32_t pattern = 0, first = 0;
+    if (c_.architecture == "gemma2") pattern = 2;
+    if (out_.family == Family::gemma3) {
+      MINNOW_ASSIGN(pattern, j_.uint("sliding_window_pattern", 6));
+      MINNOW_ASSIGN(pattern, j_.uint("_sliding_window_pattern", pattern));
+    }
+    if (c_.architecture == "qwen2" || c_.architecture == "qwen3" || c_.architecture == "smollm3") {
+      MINNOW_ASSIGN(first, j_.uint("max_window_layers", 28));
+    }
+    for (uint32_t i = first; i < out_.layers; ++i) {
+      if (pattern == 0 || (i + 1) % pattern != 0) out_.sliding_window[i] = window;
+    }
+    return {};
+  }
+
+  Status positions() {
+    if (out_.family == Family::opt) {
+      c_.position = format::PositionKind::learned;
+      out_.rope.assign(out_.layers, -1);
+      return {};
+    }
+    const bool newer = j_.has("rope_parameters");
+    MINNOW_ASSIGN(double partial, j_.number("partial_rotary_factor", out_.family == Family::phi ? 0.5 : 1.0));
+    const JsonObject nested = newer ? JsonObject(j_.raw("rope_parameters"), j_.name() + ".rope_parameters") : j_;
+    if (newer && nested.has("partial_rotary_factor")) {
+      MINNOW_ASSIGN(partial, nested.number("partial_rotary_factor"));
+    }
+    const double rotary = partial * c_.head_dim;
+    if (!(rotary >= 2.0) || rotary > c_.head_dim) {
+      return fail(Code::corrupt, "'", j_.name(), "': partial_rotary_factor is ", partial);
+    }
+    c_.rotary_dim = static_cast<uint32_t>(rotary) / 2 * 2;
+    RopeInput in{10000.0, c_.rotary_dim, c_.max_context, 0};
+    MINNOW_ASSIGN(in.original_context, j_.uint("original_max_position_embeddings", 0));
+    MINNOW_TRY(newer ? new_ropes(in, nested) : old_ropes(in));
+    return layers_without_rope();
+  }
+
+  Status tokens() {
+    if (j_.has("tie_word_embeddings")) {
+      out_.tied_said = true;
+      MINNOW_ASSIGN(out_.tied, j_.boolean("tie_word_embeddings", false));
+    }
+    MINNOW_ASSIGN(const auto bos, read_token_ids(j_, "bos_token_id"));
+    if (!bos.empty()) out_.bos_id = bos.front();
+    MINNOW_ASSIGN(out_.eos_ids, read_token_ids(j_, "eos_token_id"));
+    return {};
+  }
+
+ private:
+  Status add_rope(RopeInput in, const JsonObject* scaling, double theta) {
+    in.theta = theta;
+    MINNOW_ASSIGN(format::Rope rope, make_rope(in, scaling));
+    c_.ropes.push_back(std::move(rope));
+    return {};
+  }
+
+  /// rope_parameters: one set, or one for each type of layer.
+  Status new_ropes(const RopeInput& in, const JsonObject& p) {
+    const char* kinds[] = {"full_attention", "sliding_attention"};
+    if (!p.has(kinds[0]) && !p.has(kinds[1])) {
+      MINNOW_ASSIGN(const double theta, p.number("rope_theta"));
+      return add_rope(in, &p, theta);
+    }
+    for (const char* kind : kinds) {
+      MINNOW_ASSIGN(const JsonObject set, p.object(kind));
+      MINNOW_ASSIGN(const double theta, set.number("rope_theta"));
+      MINNOW_TRY(add_rope(in, &set, theta));
+    }
+    for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = out_.sliding_window[i] != 0 ? 1 : 0;
+    return {};
+  }
+
+  Status old_ropes(const RopeInput& in) {
+    MINNOW_ASSIGN(const double theta, j_.number("rope_theta", out_.family == Family::gemma3 ? 1e6 : 10000.0));
+    if (j_.has("rope_scaling")) {
+      MINNOW_ASSIGN(const JsonObject scaling, j_.object("rope_scaling"));
+      MINNOW_TRY(add_rope(in, &scaling, theta));
+    } else {
+      MINNOW_TRY(add_rope(in, nullptr, theta));
+    }
+    if (out_.family != Family::gemma3) return {};
+    MINNOW_ASSIGN(const double local, j_.number("rope_local_base_freq", 10000.0));
+    MINNOW_TRY(add_rope(in, nullptr, local));
+    for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = out_.sliding_window[i] != 0 ? 1 : 0;
+    return {};
+  }
+
+  /// SmolLM3: "no_rope_layers" holds 1 where a layer rotates.
+  Status layers_without_rope() {
+    if (c_.architecture != "smollm3") return {};
+    if (j_.has("no_rope_layers")) {
+      const Json& list = j_.raw("no_rope_layers");
+      if (!list.is_array() || list.size() != out_.layers) {
+        return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' does not have ", out_.layers, " entries");
+      }
+      for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = list[i] == 0 ? -1 : out_.rope[i];
+      return {};
+    }
+    MINNOW_ASSIGN(const uint32_t interval, j_.uint("no_rope_layer_interval", 4));
+    for (uint32_t i = 0; i < out_.layers && interval != 0; ++i) {
+      if ((i + 1) % interval == 0) out_.rope[i] = -1;
+    }
+    return {};
+  }
+
+  const JsonObject& j_;
+  HfConfig& out_;
+  Config& c_;
+};
+
+}  // namespace
+
+Result<std::vector<int32_t>> read_token_ids(const JsonObject& json, const char* key) {
+  std::vector<int32_t> ids;
+  if (!json.has(key)) return ids;
+  const Json& value = json.raw(key);
+  const Json list = value.is_array() ? value : Json::array({value});
+  for (const Json& v : list) {
+    if (!v.is_number_unsigned() || v.get<uint64_t>() > 0x7fffffffu) {
+      return fail(Code::corrupt, "'", json.name(), "': '", key, "' is ", value.dump(), ", expected a token id or a list of them");
+    }
+    ids.push_back(v.get<int32_t>());
+  }
+  return ids;
+}
+
+Result<HfConfig> read_hf_config(const JsonObject& json) {
+  HfConfig out;
+  MINNOW_ASSIGN(const Architecture* architecture, find_architecture(json));
+  out.family = architecture->family;
+  out.config.architecture = architecture->model_type;
+  MINNOW_TRY(refuse_unsupported(json));
+  Reader reader(json, out);
+  MINNOW_TRY(reader.sizes());
+  MINNOW_TRY(reader.norms());
+  MINNOW_TRY(reader.ffn());
+  MINNOW_TRY(reader.scales());
+  MINNOW_TRY(reader.windows());
+  MINNOW_TRY(reader.positions());
+  MINNOW_TRY(reader.tokens());
+  return out;
+}
+
+}  // namespace minnow::compress

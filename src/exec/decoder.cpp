@@ -1,0 +1,237 @@
+#include "exec/decoder.h"
+
+#include <algorithm>
+
+#include "exec/attention.h"
+#include "exec/float_gemm.h"
+#include "exec/linear.h"
+
+namespace minnow::exec {
+
+using format::BlockKind;
+using format::NormPlacement;
+using model::Config;
+using model::PlanLayer;
+
+Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const DecoderOptions& options) {
+  const Config& c = *plan.config;
+  if (options.context == 0 || options.chunk == 0 || options.logit_rows == 0) {
+    return fail(Code::invalid_argument, "context, chunk and logit rows must be at least 1");
+  }
+  if (c.position == format::PositionKind::learned && options.context > c.max_context) {
+    return fail(Code::invalid_argument, "a context of ", options.context, " was asked for; the model's learned positions end at ",
+                c.max_context);
+  }
+  Decoder d;
+  d.plan_ = &plan;
+  d.pool_ = &pool;
+  const uint32_t chunk = std::min(options.chunk, options.context);
+  MINNOW_ASSIGN(d.ws_, Workspace::create(plan, chunk, options.context, pool.threads(), options.logit_rows));
+  const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, c.head_dim, options.context, options.kv};
+  MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
+  d.cancel_ = std::make_unique<std::atomic<bool>>(false);
+  return d;
+}
+
+std::span<const float> Decoder::logits() const { return {ws_.logits, plan_->config->vocab_size}; }
+std::span<float> Decoder::mutable_logits() { return {ws_.logits, plan_->config->vocab_size}; }
+
+uint64_t Decoder::kv_bytes_read() const {
+  const kv::Shape& shape = cache_.shape();
+  const uint64_t row = 2 * shape.half_bytes() + (shape.type == kv::Type::q8 ? 8 : 0);
+  uint64_t rows = 0;
+  for (const PlanLayer& l : plan_->layers) {
+    const uint32_t window = l.weights->sliding_window;
+    rows += window != 0 ? std::min(window, position_) : position_;
+  }
+  return rows * shape.kv_heads * row;
+}
+
+Status Decoder::copy_from(const Decoder& other) {
+  const kv::Shape &mine = cache_.shape(), &theirs = other.cache_.shape();
+  if (plan_ != other.plan_ || mine.type != theirs.type) {
+    return fail(Code::invalid_argument, "a sequence can be copied only between sessions of one model and one KV type");
+  }
+  if (other.position_ > mine.context) {
+    return fail(Code::context_full, "the sequence has ", other.position_, " tokens, this session holds ", mine.context);
+  }
+  cache_.copy_from(other.cache_, other.position_);
+  std::copy_n(other.ws_.logits, plan_->config->vocab_size, ws_.logits);
+  position_ = other.position_;
+  return {};
+}
+
+Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progress progress) {
+  const uint32_t vocab = plan_->config->vocab_size;
+  if (tokens.empty()) return fail(Code::invalid_argument, "no tokens were given");
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || uint32_t(tokens[i]) >= vocab) {
+      return fail(Code::invalid_argument, "token ", i, " is ", tokens[i], ", outside the vocabulary of ", vocab);
+    }
+  }
+  if (tokens.size() > context() - position_) {
+    return fail(Code::context_full, tokens.size(), " tokens do not fit behind the ", position_, " of a context of ", context(),
+                "; make the session with a larger context, or rewind it");
+  }
+  for (size_t done = 0; done < tokens.size();) {
+    const size_t m = std::min<size_t>(ws_.chunk, tokens.size() - done);
+    MINNOW_TRY(forward_chunk(tokens.subspan(done, m), done, tokens.size(), sink, done + m == tokens.size(), progress));
+    done += m;
+  }
+  return {};
+}
+
+Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink, bool last,
+                              const Progress& progress) {
+  const size_t m = tokens.size();
+  const auto layers = static_cast<uint32_t>(plan_->layers.size());
+  fill_rope_tables(*plan_, ws_, context(), position_, m);
+  embed(tokens);
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    block(layer, m);
+    bool stop = cancel_->exchange(false, std::memory_order_relaxed);
+    if (progress.report != nullptr) {
+      const float share = (static_cast<float>(done) + static_cast<float>(m * (layer + 1)) / static_cast<float>(layers)) /
+                          static_cast<float>(total);
+      stop = !progress.report(progress.context, share) || stop;
+    }
+    if (stop) return fail(Code::cancelled, "cancelled after ", done, " of ", total, " tokens");
+  }
+  if (sink != nullptr) {
+    for (size_t first = 0; first < m; first += ws_.logit_rows) {
+      const size_t count = std::min(ws_.logit_rows, m - first);
+      output(first, count);
+      const size_t vocab = plan_->config->vocab_size;
+      for (size_t i = 0; i < count; ++i) MINNOW_TRY(sink->row(done + first + i, {ws_.logits + i * vocab, vocab}));
+      // logits() are those behind the last token
+      if (first + count == m && count > 1) std::copy_n(ws_.logits + (count - 1) * vocab, vocab, ws_.logits);
+    }
+  } else if (last) {
+    output(m - 1, 1);
+  }
+  position_ += static_cast<uint32_t>(m);
+  return {};
+}
+
+/// hidden (m, hidden) = embedding rows * scale (+ positions)
+void Decoder::embed(std::span<const int32_t> tokens) {
+  const Config& c = *plan_->config;
+  const model::Weights& w = *plan_->weights;
+  float* out = plan_->embedding_in ? ws_.embed : ws_.hidden;
+  const size_t stride = plan_->embedding_in ? ws_.embedding_stride : ws_.hidden_stride;
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    dequantise_row(*w.embedding, static_cast<uint32_t>(tokens[t]), plan_->kernels, out + t * stride);
+  }
+  if (plan_->embedding_in) {
+    run_linears(*plan_, ws_, *pool_, out, stride, tokens.size(), {{&plan_->embedding_in, ws_.hidden, ws_.hidden_stride}});
+  }
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    float* h = ws_.hidden + t * ws_.hidden_stride;
+    const float* p = w.positions == nullptr ? nullptr : w.positions + (position_ + t) * c.hidden_size;
+    if (p == nullptr && c.embedding_scale == 1.0f) continue;
+    const AxpyArgs args{p, h, c.hidden_size, 1.0f, c.embedding_scale};
+    plan_->kernels.axpy->fn(&args);
+  }
+}
+
+void Decoder::norm(const model::NormWeights& w, const float* x, float* y, size_t rows) {
+  const Config& c = *plan_->config;
+  const auto* kernel = c.norm == format::NormKind::rms ? plan_->kernels.rms_norm : plan_->kernels.layer_norm;
+  pool_->parallel_for(rows, 8, [&](size_t r0, size_t r1, uint32_t) {
+    const NormArgs args{x + r0 * ws_.hidden_stride, ws_.hidden_stride, w.weight,      w.bias,    y + r0 * ws_.hidden_stride,
+                        ws_.hidden_stride,          r1 - r0,           c.hidden_size, c.norm_eps};
+    kernel->fn(&args);
+  });
+}
+
+/// hidden += residual_scale * branch
+void Decoder::add_branch(size_t m) {
+  const AxpyArgs args{ws_.branch, ws_.hidden, m * ws_.hidden_stride, plan_->config->residual_scale, 1.0f};
+  plan_->kernels.axpy->fn(&args);
+}
+
+void Decoder::block(uint32_t layer, size_t m) {
+  const Config& c = *plan_->config;
+  const model::LayerWeights& w = *plan_->layers[layer].weights;
+  const bool pre = c.norm_placement == NormPlacement::pre || c.norm_placement == NormPlacement::sandwich;
+
+  const float* x = ws_.hidden;
+  if (pre) norm(w.attn_norm, ws_.hidden, ws_.normed, m), x = ws_.normed;
+  attention_branch(layer, x, m);
+  if (w.attn_post_norm.present()) norm(w.attn_post_norm, ws_.branch, ws_.branch, m);
+  add_branch(m);
+  if (c.norm_placement == NormPlacement::post_residual) norm(w.attn_norm, ws_.hidden, ws_.hidden, m);
+
+  // A parallel block feeds the FFN from the same normed input, which is still there.
+  if (c.block == BlockKind::sequential) {
+    x = ws_.hidden;
+    if (pre) norm(w.ffn_norm, ws_.hidden, ws_.normed, m), x = ws_.normed;
+  }
+  ffn_branch(layer, x, m);
+  if (w.ffn_post_norm.present()) norm(w.ffn_post_norm, ws_.branch, ws_.branch, m);
+  add_branch(m);
+  if (c.norm_placement == NormPlacement::post_residual) norm(w.ffn_norm, ws_.hidden, ws_.hidden, m);
+}
+
+/// branch (m, hidden) = W_o attention(W_q x, W_k x, W_v x)
+void Decoder::attention_branch(uint32_t layer, const float* x, size_t m) {
+  const PlanLayer& l = plan_->layers[layer];
+  run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
+              {{&l.q, ws_.q, ws_.q_stride}, {&l.k, ws_.k, ws_.kv_stride}, {&l.v, ws_.v, ws_.kv_stride}});
+  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, position_, m);
+  attend(*plan_, ws_, *pool_, cache_, layer, position_, m);
+  run_linears(*plan_, ws_, *pool_, ws_.attn, ws_.q_stride, m, {{&l.o, ws_.branch, ws_.hidden_stride}});
+}
+
+/// branch (m, hidden) = W_down (act(W_gate x) * W_up x), or W_down act(W_up x)
+void Decoder::ffn_branch(uint32_t layer, const float* x, size_t m) {
+  const Config& c = *plan_->config;
+  const PlanLayer& l = plan_->layers[layer];
+  constexpr ::Activation kKernelNames[] = {::Activation::silu, ::Activation::gelu_tanh, ::Activation::gelu_erf,
+                                           ::Activation::relu};
+  float* inner = l.gate ? ws_.gate : ws_.up;
+  if (l.gate) {
+    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.gate, ws_.gate, ws_.ffn_stride}, {&l.up, ws_.up, ws_.ffn_stride}});
+  } else {
+    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.up, ws_.up, ws_.ffn_stride}});
+  }
+  pool_->parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t) {
+    for (size_t r = r0; r < r1; ++r) {
+      float* g = inner + r * ws_.ffn_stride;
+      const ActivationArgs args{g, l.gate ? ws_.up + r * ws_.ffn_stride : nullptr, g, c.ffn_size,
+                                kKernelNames[size_t(c.activation)]};
+      plan_->kernels.activation->fn(&args);
+    }
+  });
+  run_linears(*plan_, ws_, *pool_, inner, ws_.ffn_stride, m, {{&l.down, ws_.branch, ws_.hidden_stride}});
+}
+
+void Decoder::output(size_t first, size_t count) {
+  const Config& c = *plan_->config;
+  const float* x = ws_.hidden + first * ws_.hidden_stride;
+  size_t stride = ws_.hidden_stride;
+  if (plan_->weights->final_norm.present()) {
+    norm(plan_->weights->final_norm, x, ws_.normed, count);
+    x = ws_.normed;
+  }
+  if (plan_->embedding_out) {
+    run_linears(*plan_, ws_, *pool_, x, stride, count, {{&plan_->embedding_out, ws_.embed, ws_.embedding_stride}});
+    x = ws_.embed;
+    stride = ws_.embedding_stride;
+  }
+  run_linears(*plan_, ws_, *pool_, x, stride, count, {{&plan_->head, ws_.logits, c.vocab_size}});
+  const size_t n = count * c.vocab_size;
+  if (c.logits_softcap > 0.0f) {  // cap * tanh(scale * logits / cap)
+    const AxpyArgs down{nullptr, ws_.logits, n, 0.0f, c.logits_scale / c.logits_softcap};
+    const ActivationArgs squash{ws_.logits, nullptr, ws_.logits, n, ::Activation::tanh};
+    const AxpyArgs up{nullptr, ws_.logits, n, 0.0f, c.logits_softcap};
+    plan_->kernels.axpy->fn(&down);
+    plan_->kernels.activation->fn(&squash);
+    plan_->kernels.axpy->fn(&up);
+  } else if (c.logits_scale != 1.0f) {
+    const AxpyArgs args{nullptr, ws_.logits, n, 0.0f, c.logits_scale};
+    plan_->kernels.axpy->fn(&args);
+  }
+}
+
+}  // namespace minnow::exec

@@ -1,0 +1,24 @@
+// Runs linears that share an input: prepares the input in the form they want, then spreads all their
+// rows over the threads in one parallel region.
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+
+#include "base/thread_pool.h"
+#include "exec/workspace.h"
+#include "model/plan.h"
+
+namespace minnow::exec {
+
+struct LinearCall {
+  const model::PlanLinear* linear;
+  float* y;         // (m, rows)
+  size_t y_stride;  // floats
+};
+
+/// y = W x + bias for each call. x is (m, cols) with rows x_stride floats apart, zero-padded to 32.
+void run_linears(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride, size_t m,
+                 std::initializer_list<LinearCall> calls);
+
+}  // namespace minnow::exec

@@ -1,0 +1,56 @@
+// The memory a session computes in, sized once from the Plan; a token allocates nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/status.h"
+#include "model/plan.h"
+
+namespace minnow::exec {
+
+/// Rows of C = chunk tokens. Strides are in floats and padded to 32; the padding stays zero, so every
+/// row can be the input of a linear as it lies.
+struct Workspace {
+  uint32_t chunk = 0;
+  size_t hidden_stride = 0, q_stride = 0, kv_stride = 0, ffn_stride = 0, embedding_stride = 0;
+  size_t rotary_half = 0, score_stride = 0, logit_rows = 0;
+
+  float* hidden = nullptr;  // (C, hidden)         the residual stream
+  float* normed = nullptr;  // (C, hidden)         input of a branch
+  float* branch = nullptr;  // (C, hidden)         output of a branch
+  float* embed = nullptr;   // (C, embedding)      only where projections stand between
+  float* q = nullptr;       // (C, heads, padded head_dim)
+  float* k = nullptr;       // (C, kv_heads, padded head_dim)
+  float* v = nullptr;       // (C, kv_heads, padded head_dim)
+  float* attn = nullptr;    // (C, heads, padded head_dim), then compact (C, heads * head_dim)
+  float* gate = nullptr;    // (C, ffn)
+  float* up = nullptr;      // (C, ffn)
+  float* cosine = nullptr;  // (ropes, C, rotary / 2)
+  float* sine = nullptr;    // (ropes, C, rotary / 2)
+  float* scores = nullptr;  // (threads, group, context)
+  float* tile = nullptr;    // (threads, kGemmTileRows, widest input), XNNPACK only
+  float* logits = nullptr;  // (logit_rows, vocab)
+
+  // Prepared inputs of the linears being run, by the Plan's forms.
+  float* input = nullptr;         // (C, Plan::input.floats)
+  int8_t* input_codes = nullptr;  // (C, Plan::input.codes)
+  float* input_scales = nullptr;  // (C, Plan::input.groups)
+  int32_t* input_sums = nullptr;  // (C, Plan::input.groups)
+
+  float* scores_of(uint32_t slot) const { return scores + slot * score_stride; }
+  float* tile_of(uint32_t slot) const { return tile + slot * tile_stride; }
+
+  size_t tile_stride = 0;
+  Buffer memory;
+
+  /// logit_rows: rows of logits computed at a time (1 serves generation).
+  static Result<Workspace> create(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
+                                  uint32_t logit_rows);
+  /// The bytes create() would take.
+  static uint64_t bytes(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads, uint32_t logit_rows);
+};
+
+}  // namespace minnow::exec

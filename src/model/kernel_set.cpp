@@ -1,0 +1,32 @@
+#include "model/kernel_set.h"
+
+namespace minnow::model {
+
+KernelSet select_kernels(uint32_t isa) {
+  KernelSet k;
+  k.isa = isa;
+  k.linear_f32 = select_linear_float(LinearFloatOp::linear_f32_f32_f32, isa);
+  k.linear_f16 = select_linear_float(LinearFloatOp::linear_f32_f32_f16, isa);
+  k.linear_bf16 = select_linear_float(LinearFloatOp::linear_f32_f32_bf16, isa);
+  k.linear_w8 = select_linear_q8(LinearQ8Op::linear_f32_q8_w8, isa);
+  k.quantize = select_quantize(QuantizeOp::quantize_q8_f32, isa);
+  k.qk_f32 = select_attention_qk(AttentionQkOp::attn_qk_f32_f32_f32, isa);
+  k.qk_f16 = select_attention_qk(AttentionQkOp::attn_qk_f32_f32_f16, isa);
+  k.qk_q8 = select_attention_qk(AttentionQkOp::attn_qk_f32_f32_q8, isa);
+  k.pv_f32 = select_attention_pv(AttentionPvOp::attn_pv_f32_f32_f32, isa);
+  k.pv_f16 = select_attention_pv(AttentionPvOp::attn_pv_f32_f32_f16, isa);
+  k.pv_q8 = select_attention_pv(AttentionPvOp::attn_pv_f32_f32_q8, isa);
+  k.rms_norm = select_norm(NormOp::rmsnorm_f32, isa);
+  k.layer_norm = select_norm(NormOp::layernorm_f32, isa);
+  k.activation = select_activation(ActivationOp::act_mul_f32, isa);
+  k.softmax = select_softmax(SoftmaxOp::softmax_f32, isa);
+  k.rope = select_rope(RopeOp::rope_f32, isa);
+  k.axpy = select_axpy(AxpyOp::axpy_f32, isa);
+  k.f16_to_f32 = select_convert(ConvertOp::convert_f32_f16, isa);
+  k.bf16_to_f32 = select_convert(ConvertOp::convert_f32_bf16, isa);
+  k.f32_to_f16 = select_convert(ConvertOp::convert_f16_f32, isa);
+  k.f32_to_bf16 = select_convert(ConvertOp::convert_bf16_f32, isa);
+  return k;
+}
+
+}  // namespace minnow::model

@@ -1,0 +1,37 @@
+// The kernels this machine will run, chosen once from the variant lists.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation/activation.h"
+#include "kernels/attention_pv/attention_pv.h"
+#include "kernels/attention_qk/attention_qk.h"
+#include "kernels/axpy/axpy.h"
+#include "kernels/convert/convert.h"
+#include "kernels/linear_float/linear_float.h"
+#include "kernels/linear_q8/linear_q8.h"
+#include "kernels/norm/norm.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/rope/rope.h"
+#include "kernels/softmax/softmax.h"
+
+namespace minnow::model {
+
+struct KernelSet {
+  uint32_t isa = 0;  ///< the mask they were chosen for
+  const LinearFloatKernel *linear_f32 = nullptr, *linear_f16 = nullptr, *linear_bf16 = nullptr;
+  const LinearQ8Kernel* linear_w8 = nullptr;
+  const QuantizeKernel* quantize = nullptr;
+  const AttentionQkKernel *qk_f32 = nullptr, *qk_f16 = nullptr, *qk_q8 = nullptr;
+  const AttentionPvKernel *pv_f32 = nullptr, *pv_f16 = nullptr, *pv_q8 = nullptr;
+  const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
+  const ActivationKernel* activation = nullptr;
+  const SoftmaxKernel* softmax = nullptr;
+  const RopeKernel* rope = nullptr;
+  const AxpyKernel* axpy = nullptr;
+  const ConvertKernel *f16_to_f32 = nullptr, *bf16_to_f32 = nullptr, *f32_to_f16 = nullptr, *f32_to_bf16 = nullptr;
+};
+
+KernelSet select_kernels(uint32_t isa);
+
+}  // namespace minnow::model

@@ -1,0 +1,69 @@
+// The Plan: everything decided once, at load, so that a token decides nothing. Which kernel serves
+// each slab, what form each linear wants its input in, and how large the workspace of a session is.
+//
+// Goals: dispatch, layout and width questions end here; a file that asks for a kernel minnow does not
+// have is refused by name at load. Immutable, shared by sessions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "model/kernel_set.h"
+#include "model/weights.h"
+
+namespace minnow::model {
+
+/// How one slab's channels are laid out in a prepared input row.
+struct InputPiece {
+  uint32_t first = 0, count = 0, padded = 0;
+  uint32_t group = 0;   // 0: floats; else int8 codes with a scale and a sum per group
+  uint32_t offset = 0;  // in codes (bytes) or floats
+  uint32_t group_offset = 0;
+};
+
+/// A form of input: linears that read the same activations in the same form share one preparation.
+struct InputForm {
+  const uint32_t* order = nullptr;  // gather; nullptr: as they come
+  std::vector<InputPiece> pieces;
+  uint32_t floats = 0, codes = 0, groups = 0;  // per row
+  /// The activations serve as they are: one float piece, in order.
+  bool direct() const { return order == nullptr && pieces.size() == 1 && pieces[0].group == 0; }
+  bool operator==(const InputForm& other) const;
+};
+
+struct PlanLinear {
+  const LinearWeights* weights = nullptr;  ///< nullptr: the model has no such linear
+  uint32_t form = 0;                       ///< index into Plan::forms
+  explicit operator bool() const { return weights != nullptr; }
+};
+
+struct PlanLayer {
+  const LayerWeights* weights = nullptr;
+  PlanLinear q, k, v, o, gate, up, down;
+};
+
+/// Upper bounds over all forms, for the workspace.
+struct InputExtent {
+  uint32_t floats = 0, codes = 0, groups = 0;
+};
+
+struct Plan {
+  const Config* config = nullptr;
+  const Weights* weights = nullptr;
+  KernelSet kernels;
+  bool use_xnnpack = false;  ///< dense float prefill; off when an ISA level was forced
+  std::vector<InputForm> forms;
+  std::vector<PlanLayer> layers;
+  PlanLinear head, embedding_in, embedding_out;
+  InputExtent input;
+  uint64_t bytes_per_token = 0;
+
+  static Result<Plan> create(const Weights& weights, uint32_t isa);
+};
+
+/// Writes row `row` of a linear (one embedding) as floats. `out` has room for cols padded to 32.
+void dequantise_row(const LinearWeights& weights, uint32_t row, const KernelSet& kernels, float* out);
+
+}  // namespace minnow::model

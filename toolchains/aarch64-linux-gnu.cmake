@@ -1,0 +1,26 @@
+# Linux on 64-bit Arm, cross-compiled with Debian's g++-aarch64-linux-gnu and run under qemu-aarch64.
+# Libraries come from the directory that toolchains/arm64_sysroot.sh makes.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+
+get_filename_component(minnow_root ${CMAKE_CURRENT_LIST_DIR} DIRECTORY)
+set(MINNOW_ARM64_SYSROOT ${minnow_root}/build/sysroot-arm64 CACHE PATH "What toolchains/arm64_sysroot.sh made")
+set(MINNOW_QEMU_CPU max CACHE STRING "qemu-aarch64 -cpu: max, cortex-a53 (no dotprod), cortex-a76 (dotprod)")
+if(NOT EXISTS ${MINNOW_ARM64_SYSROOT}/usr/lib/aarch64-linux-gnu)
+  message(FATAL_ERROR "No arm64 libraries in ${MINNOW_ARM64_SYSROOT}: run toolchains/arm64_sysroot.sh first")
+endif()
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES MINNOW_ARM64_SYSROOT MINNOW_QEMU_CPU)
+
+set(CMAKE_FIND_ROOT_PATH ${MINNOW_ARM64_SYSROOT})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+set(libraries ${MINNOW_ARM64_SYSROOT}/usr/lib/aarch64-linux-gnu)
+foreach(kind IN ITEMS EXE SHARED)
+  set(CMAKE_${kind}_LINKER_FLAGS_INIT "-Wl,-rpath-link,${libraries}")
+endforeach()
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L ${MINNOW_ARM64_SYSROOT} -cpu ${MINNOW_QEMU_CPU})
