@@ -154,7 +154,7 @@ TEST(Gguf, MutationTable) {
       {"offset outside", [](File& f) { f.tensors[1].offset = 4096; }, Code::corrupt, "'v' needs 256 bytes"},
       {"offset overflow", [](File& f) { f.tensors[1].offset = ~uint64_t{31}; }, Code::corrupt, "'v'"},
       {"offset unaligned", [](File& f) { f.tensors[1].offset = 255; }, Code::corrupt, "alignment 32"},
-      {"duplicate tensor", [](File& f) { f.tensors[1].name = "w"; }, Code::corrupt,
+      {"duplicate tensor", [](File& f) { f.tensors[1].name = f.tensors[0].name; }, Code::corrupt,
        "tensor 'w' is there twice"},
       {"overlap", [](File& f) { f.tensors[1].offset = 224; }, Code::corrupt, "overlap"},
       {"data cut off", [](File& f) { f.data_bytes = 500; }, Code::corrupt, "downloaded in full"},
