@@ -117,10 +117,11 @@ void bench(const Options& o) {
               minnow_engine_threads(engine.get()), minnow_engine_isa(engine.get()), o.repetitions);
   std::printf("prefill %6u tokens at depth %u   %10.1f tok/s\n", o.prefill, o.depth, prefill_rate);
   std::printf("decode  %6u tokens at depth %u   %10.1f tok/s\n", o.decode, o.depth, decode_rate);
-  std::printf("a decode step reads %.2f MB: %.2f GB/s, %.1f %% of the read wall of %.2f GB/s\n", read / 1e6, decode_bytes_s / 1e9,
-              100.0 * decode_bytes_s / read_wall, read_wall / 1e9);
-  std::printf("load %.1f ms, peak resident %.1f MB (the read wall's own %.0f MB included)\n", load_seconds * 1e3,
-              static_cast<double>(peak_rss_bytes()) / 1e6, static_cast<double>(o.wall_bytes) / 1e6);
+  std::printf("a decode step reads %.2f MB: %.2f GB/s, %.1f %% of the read wall of %.2f GB/s\n", read / 1e6,
+              decode_bytes_s / 1e9, 100.0 * decode_bytes_s / read_wall, read_wall / 1e9);
+  std::printf("load %.1f ms, peak resident %.1f MB (the read wall's own %.0f MB included)\n",
+              load_seconds * 1e3, static_cast<double>(peak_rss_bytes()) / 1e6,
+              static_cast<double>(o.wall_bytes) / 1e6);
 #ifndef NDEBUG
   std::printf("THIS IS A DEBUG BUILD: its speed says nothing\n");
 #endif
@@ -135,7 +136,8 @@ void add_bench(CLI::App& app) {
   sub->add_option("-p,--prefill", o->prefill, "tokens of the prefill; 0: none");
   sub->add_option("-n,--decode", o->decode, "tokens of the decode; 0: none");
   sub->add_option("-d,--depth", o->depth, "tokens in the KV cache before");
-  sub->add_option("-r,--repetitions", o->repetitions, "repetitions; the median is reported")->check(CLI::Range(1, 1000));
+  sub->add_option("-r,--repetitions", o->repetitions, "repetitions; the median is reported")
+      ->check(CLI::Range(1, 1000));
   sub->add_option("--wall-bytes", o->wall_bytes, "memory streamed to measure the read wall");
   sub->add_flag("--json", o->json, "one JSON object on stdout");
   sub->callback([o] { bench(*o); });

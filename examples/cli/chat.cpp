@@ -19,14 +19,16 @@ void interrupt(int) {
   if (running != nullptr) minnow_session_cancel(running);
 }
 
-std::string render(const Model& model, const std::string& format, const std::vector<std::pair<std::string, std::string>>& turns) {
+std::string render(const Model& model, const std::string& format,
+                   const std::vector<std::pair<std::string, std::string>>& turns) {
   std::vector<minnow_message> messages;
   for (const auto& [role, text] : turns) messages.push_back({role.c_str(), text.c_str()});
   const char* name = format.empty() ? nullptr : format.c_str();
   size_t length = 0;
   check(minnow_chat_render(model.get(), name, messages.data(), messages.size(), nullptr, 0, &length));
   std::string text(length, '\0');
-  check(minnow_chat_render(model.get(), name, messages.data(), messages.size(), text.data(), text.size(), &length));
+  check(minnow_chat_render(model.get(), name, messages.data(), messages.size(), text.data(), text.size(),
+                           &length));
   return text;
 }
 
@@ -42,7 +44,9 @@ void chat(Options& o) {
   const Session session = o.run.session(model);
   std::vector<std::pair<std::string, std::string>> turns;
   if (!o.system.empty()) turns.emplace_back("system", o.system);
-  render(model, o.format, turns.empty() ? decltype(turns){{"user", ""}} : turns);  // a wrong format shows before the first turn
+  render(
+      model, o.format,
+      turns.empty() ? decltype(turns){{"user", ""}} : turns);  // a wrong format shows before the first turn
   std::signal(SIGINT, interrupt);
   std::string line;
   while (std::fprintf(stderr, "> "), std::getline(std::cin, line)) {
@@ -53,8 +57,8 @@ void chat(Options& o) {
     minnow_generate_result result{};
     result.struct_size = sizeof result;
     running = session.get();
-    const minnow_status status =
-        minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), o.sample.get(), collect, &answer, &result);
+    const minnow_status status = minnow_generate_tokens(session.get(), prompt.data(), prompt.size(),
+                                                        o.sample.get(), collect, &answer, &result);
     running = nullptr;
     std::printf("\n");
     if (status != MINNOW_CANCELLED) check(status);

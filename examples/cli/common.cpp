@@ -17,8 +17,11 @@ void check(minnow_status status) {
 
 void RunOptions::add_to(CLI::App& app) {
   app.add_option("-m,--model", model, "the .mnw file")->required();
-  app.add_option("-t,--threads", threads, "threads; 0: the performance cores this process may use")->check(CLI::Range(0, 256));
-  app.add_option("--isa", isa, "force an instruction-set level: scalar, avx2, avxvnni, avx512vnni, neon, neon_dotprod, neon_i8mm");
+  app.add_option("-t,--threads", threads, "threads; 0: the performance cores this process may use")
+      ->check(CLI::Range(0, 256));
+  app.add_option(
+      "--isa", isa,
+      "force an instruction-set level: scalar, avx2, avxvnni, avx512vnni, neon, neon_dotprod, neon_i8mm");
   app.add_option("-c,--ctx", context, "tokens the KV cache holds; 0: what the task needs");
   app.add_option("--kv", kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8"}));
 }
@@ -38,7 +41,9 @@ Model RunOptions::load(const Engine& engine) const {
   return Model(m);
 }
 
-uint32_t RunOptions::kv_type() const { return kv == "f32" ? MINNOW_KV_F32 : kv == "f16" ? MINNOW_KV_F16 : MINNOW_KV_Q8; }
+uint32_t RunOptions::kv_type() const {
+  return kv == "f32" ? MINNOW_KV_F32 : kv == "f16" ? MINNOW_KV_F16 : MINNOW_KV_Q8;
+}
 
 Session RunOptions::session(const Model& m, uint32_t wanted) const {
   minnow_session_params p = minnow_session_params_default();
@@ -55,13 +60,15 @@ void SampleOptions::add_to(CLI::App& app) {
   app.add_option("--top-k", params.top_k, "draw among the k likeliest; 0: all");
   app.add_option("--top-p", params.top_p, "draw among the likeliest that hold this probability; 1: all");
   app.add_option("--min-p", params.min_p, "leave out what is less likely than this share of the likeliest");
-  app.add_option("--repetition-penalty", params.repetition_penalty, "above 1: recent tokens become less likely");
+  app.add_option("--repetition-penalty", params.repetition_penalty,
+                 "above 1: recent tokens become less likely");
   app.add_option("--presence-penalty", params.presence_penalty, "subtracted from the logit of recent tokens");
   app.add_option("--frequency-penalty", params.frequency_penalty, "the same, for each occurrence");
   app.add_option("--penalty-window", params.penalty_window, "how many tokens are recent");
   app.add_option("--seed", params.seed, "seed of the random draws");
   app.add_option("--stop", stop, "end at this text (may be given again)");
-  app.add_option("--logit-bias", bias, "TOKEN=VALUE, added to the token's logit; -inf bans it (may be given again)");
+  app.add_option("--logit-bias", bias,
+                 "TOKEN=VALUE, added to the token's logit; -inf bans it (may be given again)");
   app.add_flag("--ignore-eos", params.ignore_eos, "go on after the model's end token");
 }
 
@@ -76,7 +83,8 @@ const minnow_generate_params* SampleOptions::get() {
     char *end = nullptr, *end2 = nullptr;
     const long token = std::strtol(b.c_str(), &end, 10);
     const float value = split == std::string::npos ? NAN : std::strtof(b.c_str() + split + 1, &end2);
-    if (split == std::string::npos || split == 0 || end != b.c_str() + split || *end2 != '\0' || std::isnan(value)) {
+    if (split == std::string::npos || split == 0 || end != b.c_str() + split || *end2 != '\0' ||
+        std::isnan(value)) {
       throw Failure{"--logit-bias '" + b + "' is not TOKEN=VALUE, like 42=-1.5 or 42=-inf"};
     }
     biases_.push_back({static_cast<int32_t>(token), value});
@@ -93,11 +101,13 @@ minnow_model_info info_of(const Model& model) {
   return info;
 }
 
-std::vector<int32_t> tokenize(const Model& model, const std::string& text, bool add_special, bool parse_special) {
+std::vector<int32_t> tokenize(const Model& model, const std::string& text, bool add_special,
+                              bool parse_special) {
   size_t count = 0;
   // A token takes at least one byte of text, but for the special ones around it.
   std::vector<int32_t> ids(text.size() + 16);
-  check(minnow_tokenize(model.get(), text.data(), text.size(), add_special, parse_special, ids.data(), ids.size(), &count));
+  check(minnow_tokenize(model.get(), text.data(), text.size(), add_special, parse_special, ids.data(),
+                        ids.size(), &count));
   ids.resize(count);
   return ids;
 }
@@ -131,14 +141,16 @@ int print_text(void*, const char* text, size_t length, int32_t token) {
 void print_timings(const minnow_generate_result& r) {
   const auto rate = [](uint32_t n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
   std::fprintf(stderr, "[prefill %u tokens, %.1f tok/s; generated %u tokens, %.1f tok/s]\n", r.prompt_tokens,
-               rate(r.prompt_tokens, r.prefill_seconds), r.generated_tokens, rate(r.generated_tokens, r.decode_seconds));
+               rate(r.prompt_tokens, r.prefill_seconds), r.generated_tokens,
+               rate(r.generated_tokens, r.decode_seconds));
 }
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), terminal_(isatty(2) != 0), start_(now()) {}
+ProgressBar::ProgressBar(std::string label)
+    : label_(std::move(label)), terminal_(isatty(2) != 0), start_(now()) {}
 
 ProgressBar::~ProgressBar() {
   if (terminal_ && last_ >= 0) std::fprintf(stderr, "\n");
@@ -152,9 +164,9 @@ void ProgressBar::update(double done) {
   const double left = done > 0.0 ? elapsed * (1.0 - done) / done : 0.0;
   constexpr int kWidth = 30;
   const int filled = static_cast<int>(done * kWidth);
-  std::fprintf(stderr, "%s%s [%.*s%*s] %3d%%  %.0f s, ETA %.0f s%s", terminal_ ? "\r" : "", label_.c_str(), filled,
-               "##############################", kWidth - filled, "", static_cast<int>(done * 100.0), elapsed, left,
-               terminal_ ? " " : "\n");
+  std::fprintf(stderr, "%s%s [%.*s%*s] %3d%%  %.0f s, ETA %.0f s%s", terminal_ ? "\r" : "", label_.c_str(),
+               filled, "##############################", kWidth - filled, "", static_cast<int>(done * 100.0),
+               elapsed, left, terminal_ ? " " : "\n");
 }
 
 uint64_t peak_rss_bytes() {

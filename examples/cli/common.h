@@ -58,7 +58,8 @@ struct SampleOptions {
 };
 
 minnow_model_info info_of(const Model& model);
-std::vector<int32_t> tokenize(const Model& model, const std::string& text, bool add_special, bool parse_special);
+std::vector<int32_t> tokenize(const Model& model, const std::string& text, bool add_special,
+                              bool parse_special);
 std::string detokenize(const Model& model, const std::vector<int32_t>& tokens);
 std::string read_file(const std::string& path);
 

@@ -29,16 +29,19 @@ CompressOptions settings(const Options& o) {
   if (o.bits != 0.0) {
     if (o.bits != 16.0 && o.bits != 32.0) {
       throw Failure{"--bits " + std::to_string(o.bits) +
-                    ": this version stores 16 or 32 bits as floats and 8 with --width 8; lower budgets come with a later one"};
+                    ": this version stores 16 or 32 bits as floats and 8 with --width 8; lower budgets come "
+                    "with a later one"};
     }
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {
-    if (o.width != 0 && o.width != 8) throw Failure{"--width " + std::to_string(o.width) + ": this version packs 8 bits only"};
+    if (o.width != 0 && o.width != 8)
+      throw Failure{"--width " + std::to_string(o.width) + ": this version packs 8 bits only"};
     c.storage = c.head_storage = Storage::w8;
   }
   if (o.head_width != 0) {
     if (o.head_width != 8 && o.head_width != 16) {
-      throw Failure{"--head-width " + std::to_string(o.head_width) + ": this version packs the head at 8 or 16 bits"};
+      throw Failure{"--head-width " + std::to_string(o.head_width) +
+                    ": this version packs the head at 8 or 16 bits"};
     }
     c.head_storage = o.head_width == 8 ? Storage::w8 : float_storage(o, 16.0);
   }
@@ -76,7 +79,8 @@ void run_compress(const Options& o) {
 
 void add_compress(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* sub = app.add_subcommand("compress", "make a .mnw file from a Hugging Face directory or a GGUF file");
+  CLI::App* sub =
+      app.add_subcommand("compress", "make a .mnw file from a Hugging Face directory or a GGUF file");
   sub->add_option("input", o->input, "Hugging Face directory or GGUF file")->required();
   sub->add_option("-o,--output", o->output, "the .mnw file to write")->required();
   auto* width = sub->add_option("--width", o->width, "bits of every weight's code (default 8)");

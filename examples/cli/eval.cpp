@@ -50,7 +50,9 @@ class Reference {
       if (!imported.ok()) throw Failure{imported.status().message()};
       minnow::compress::CompressOptions c;
       c.storage = c.head_storage = minnow::compress::Storage::f32;
-      temporary_ = (std::filesystem::temp_directory_path() / ("minnow-reference-" + std::to_string(getpid()) + ".mnw")).string();
+      temporary_ =
+          (std::filesystem::temp_directory_path() / ("minnow-reference-" + std::to_string(getpid()) + ".mnw"))
+              .string();
       auto report = minnow::compress::compress_model(*imported, c, temporary_);
       if (!report.ok()) throw Failure{report.status().message()};
       path = temporary_;
@@ -79,7 +81,8 @@ struct Totals {
 /// One stretch of a window that is scored: logits rows arrive in order, for both models.
 class Scorer {
  public:
-  Scorer(size_t vocab, const std::vector<int32_t>& targets, Totals& totals) : vocab_(vocab), targets_(targets), totals_(totals) {}
+  Scorer(size_t vocab, const std::vector<int32_t>& targets, Totals& totals)
+      : vocab_(vocab), targets_(targets), totals_(totals) {}
 
   void keep_reference(const float* logits) { kept_.insert(kept_.end(), logits, logits + vocab_); }
   void clear_reference(size_t first) {
@@ -115,8 +118,8 @@ class Scorer {
 
 /// Scores tokens [skip, end) of one window. A row predicts the token after it, so the rows from
 /// skip - 1 on are wanted; what comes before is prefilled without logits.
-void score_window(const Scored& m, const Scored* reference, const std::vector<int32_t>& window, uint32_t skip, size_t vocab,
-                  Totals& totals) {
+void score_window(const Scored& m, const Scored* reference, const std::vector<int32_t>& window, uint32_t skip,
+                  size_t vocab, Totals& totals) {
   const std::vector<int32_t> targets(window.begin() + skip, window.end());
   Scorer scorer(vocab, targets, totals);
   for (const Scored* s : {&m, reference}) {
@@ -136,20 +139,22 @@ void score_window(const Scored& m, const Scored* reference, const std::vector<in
     Context context{&scorer, first};
     if (reference != nullptr) {
       scorer.clear_reference(first);
-      check(minnow_prefill_logits(reference->session.get(), tokens, count,
-                                  [](void* c, size_t, const float* logits, size_t) {
-                                    static_cast<Context*>(c)->scorer->keep_reference(logits);
-                                    return 0;
-                                  },
-                                  &context));
+      check(minnow_prefill_logits(
+          reference->session.get(), tokens, count,
+          [](void* c, size_t, const float* logits, size_t) {
+            static_cast<Context*>(c)->scorer->keep_reference(logits);
+            return 0;
+          },
+          &context));
     }
-    check(minnow_prefill_logits(m.session.get(), tokens, count,
-                                [](void* c, size_t index, const float* logits, size_t) {
-                                  auto* ctx = static_cast<Context*>(c);
-                                  ctx->scorer->row(ctx->first + index, logits);
-                                  return 0;
-                                },
-                                &context));
+    check(minnow_prefill_logits(
+        m.session.get(), tokens, count,
+        [](void* c, size_t index, const float* logits, size_t) {
+          auto* ctx = static_cast<Context*>(c);
+          ctx->scorer->row(ctx->first + index, logits);
+          return 0;
+        },
+        &context));
   }
   totals.bytes += m.model != nullptr ? detokenize(m.model, targets).size() : 0;
 }
@@ -159,7 +164,8 @@ void print(const Options& o, const nlohmann::json& result) {
     std::printf("%s\n", result.dump().c_str());
     return;
   }
-  for (const auto& [key, value] : result.items()) std::printf("%-18s %s\n", key.c_str(), value.dump().c_str());
+  for (const auto& [key, value] : result.items())
+    std::printf("%-18s %s\n", key.c_str(), value.dump().c_str());
 }
 
 Scored open(const Options& o, uint32_t context) {
@@ -177,17 +183,20 @@ void eval_text(const Options& o) {
   std::optional<Reference> reference;
   if (!o.reference.empty()) {
     reference.emplace(o, o.window);
-    if (info_of(reference->scored.model).vocab_size != vocab) throw Failure{"the reference has another vocabulary than the model"};
+    if (info_of(reference->scored.model).vocab_size != vocab)
+      throw Failure{"the reference has another vocabulary than the model"};
   }
   const std::vector<int32_t> all = tokenize(m.model, read_file(o.text), true, false);
   std::vector<std::vector<int32_t>> windows;
   if (all.size() < o.window) {
     windows.push_back(all);
   } else {
-    for (size_t i = 0; i + o.window <= all.size(); i += o.window) windows.emplace_back(all.begin() + i, all.begin() + i + o.window);
+    for (size_t i = 0; i + o.window <= all.size(); i += o.window)
+      windows.emplace_back(all.begin() + i, all.begin() + i + o.window);
   }
   if (o.limit != 0 && windows.size() > o.limit) windows.resize(o.limit);
-  if (windows.front().size() <= o.skip) throw Failure{"the text has only " + std::to_string(all.size()) + " tokens, --skip takes them all"};
+  if (windows.front().size() <= o.skip)
+    throw Failure{"the text has only " + std::to_string(all.size()) + " tokens, --skip takes them all"};
   Totals totals;
   std::vector<double> per_window;
   ProgressBar bar("eval");
@@ -202,7 +211,8 @@ void eval_text(const Options& o) {
                            {"windows", windows.size()},
                            {"nll", totals.nll / n},
                            {"ppl", std::exp(totals.nll / n)},
-                           {"bits_per_byte", totals.nll / std::log(2.0) / static_cast<double>(std::max<uint64_t>(totals.bytes, 1))},
+                           {"bits_per_byte", totals.nll / std::log(2.0) /
+                                                 static_cast<double>(std::max<uint64_t>(totals.bytes, 1))},
                            {"ctx", o.window},
                            {"skip", o.skip},
                            {"nll_per_window", per_window}};
@@ -221,14 +231,16 @@ std::vector<nlohmann::json> read_lines(const std::string& path) {
   while (std::getline(in, line)) {
     if (line.empty()) continue;
     lines.push_back(nlohmann::json::parse(line, nullptr, false));
-    if (!lines.back().is_object()) throw Failure{"'" + path + "', line " + std::to_string(lines.size()) + " is not a JSON object"};
+    if (!lines.back().is_object())
+      throw Failure{"'" + path + "', line " + std::to_string(lines.size()) + " is not a JSON object"};
   }
   if (lines.empty()) throw Failure{"'" + path + "' has no lines"};
   return lines;
 }
 
 std::string text_of(const nlohmann::json& line, const char* key, const std::string& path) {
-  if (!line.contains(key) || !line[key].is_string()) throw Failure{"'" + path + "': a line lacks the text '" + key + "'"};
+  if (!line.contains(key) || !line[key].is_string())
+    throw Failure{"'" + path + "': a line lacks the text '" + key + "'"};
   return line[key].get<std::string>();
 }
 
@@ -239,18 +251,20 @@ void eval_needles(const Options& o) {
   uint64_t right = 0;
   ProgressBar bar("needles");
   for (size_t i = 0; i < count; ++i) {
-    const std::string prompt = text_of(lines[i], "prompt", o.needles), answer = text_of(lines[i], "answer", o.needles);
+    const std::string prompt = text_of(lines[i], "prompt", o.needles),
+                      answer = text_of(lines[i], "answer", o.needles);
     const std::vector<int32_t> ids = tokenize(m.model, prompt, true, false);
     minnow_generate_params p = minnow_generate_params_default();
     p.temperature = 0.0f;
     p.max_tokens = static_cast<uint32_t>(answer.size()) + 4;  // a token is at least one byte
     std::string text;
-    check(minnow_generate_tokens(m.session.get(), ids.data(), ids.size(), &p,
-                                 [](void* user, const char* piece, size_t length, int32_t) {
-                                   static_cast<std::string*>(user)->append(piece, length);
-                                   return 0;
-                                 },
-                                 &text, nullptr));
+    check(minnow_generate_tokens(
+        m.session.get(), ids.data(), ids.size(), &p,
+        [](void* user, const char* piece, size_t length, int32_t) {
+          static_cast<std::string*>(user)->append(piece, length);
+          return 0;
+        },
+        &text, nullptr));
     right += text.starts_with(answer);
     bar.update(static_cast<double>(i + 1) / static_cast<double>(count));
   }
@@ -269,7 +283,8 @@ void eval_choices(const Options& o) {
     const auto& choices = lines[i].value("choices", nlohmann::json::array());
     const auto gold = lines[i].value("gold", -1);
     if (!choices.is_array() || gold < 0 || gold >= static_cast<int>(choices.size())) {
-      throw Failure{"'" + o.choices + "', line " + std::to_string(i + 1) + ": 'gold' is not the number of a choice"};
+      throw Failure{"'" + o.choices + "', line " + std::to_string(i + 1) +
+                    ": 'gold' is not the number of a choice"};
     }
     const std::vector<int32_t> head = tokenize(m.model, query, true, false);
     int best = -1, best_norm = -1;
@@ -278,7 +293,8 @@ void eval_choices(const Options& o) {
       const std::string choice = " " + choices[static_cast<size_t>(k)].get<std::string>();
       const std::vector<int32_t> full = tokenize(m.model, query + choice, true, false);
       // Tokens may join across the seam: what differs from the query's own tokens is the choice.
-      const auto same = static_cast<size_t>(std::mismatch(head.begin(), head.end(), full.begin(), full.end()).first - head.begin());
+      const auto same = static_cast<size_t>(
+          std::mismatch(head.begin(), head.end(), full.begin(), full.end()).first - head.begin());
       const size_t from = std::max<size_t>(1, std::min(same, full.size() - 1));
       check(minnow_session_rewind(m.session.get(), 0));
       std::vector<float> scores(full.size());
@@ -294,7 +310,9 @@ void eval_choices(const Options& o) {
     bar.update(static_cast<double>(i + 1) / static_cast<double>(count));
   }
   const auto n = static_cast<double>(count);
-  print(o, {{"accuracy", static_cast<double>(right) / n}, {"accuracy_norm", static_cast<double>(right_norm) / n}, {"questions", count}});
+  print(o, {{"accuracy", static_cast<double>(right) / n},
+            {"accuracy_norm", static_cast<double>(right_norm) / n},
+            {"questions", count}});
 }
 
 void eval(const Options& o) {

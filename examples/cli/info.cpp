@@ -13,8 +13,10 @@ struct Options {
 void print_text(const nlohmann::json& j) {
   const auto& c = j["config"];
   std::printf("%-20s %s\n", "architecture", c["architecture"].get<std::string>().c_str());
-  std::printf("%-20s %.2f M, %.2f bits each\n", "parameters", j["parameters"].get<double>() / 1e6, j["bits_per_parameter"].get<double>());
-  std::printf("%-20s %.2f MB, of which metadata %.1f KB\n", "file", j["file_bytes"].get<double>() / 1e6, j["metadata_bytes"].get<double>() / 1e3);
+  std::printf("%-20s %.2f M, %.2f bits each\n", "parameters", j["parameters"].get<double>() / 1e6,
+              j["bits_per_parameter"].get<double>());
+  std::printf("%-20s %.2f MB, of which metadata %.1f KB\n", "file", j["file_bytes"].get<double>() / 1e6,
+              j["metadata_bytes"].get<double>() / 1e3);
   std::printf("%-20s %.2f MB\n", "read per token", j["bytes_per_token"].get<double>() / 1e6);
   for (const auto& [key, value] : c.items()) {
     if (key != "architecture") std::printf("%-20s %s\n", key.c_str(), value.dump().c_str());
@@ -24,7 +26,8 @@ void print_text(const nlohmann::json& j) {
   std::printf("%-20s %s\n", "provenance", j["provenance"].dump().c_str());
   std::printf("%-20s %s\n", "machine", j["machine"].dump().c_str());
   std::printf("%-20s %s\n", "kernels", j["kernels"].dump().c_str());
-  std::printf("\n%-44s %8s %8s %8s %7s %10s  %s\n", "linear", "rows", "cols", "layout", "bits", "bytes", "slabs");
+  std::printf("\n%-44s %8s %8s %8s %7s %10s  %s\n", "linear", "rows", "cols", "layout", "bits", "bytes",
+              "slabs");
   for (const auto& l : j["linears"]) {
     std::string slabs;
     for (const auto& s : l["slabs"]) {
@@ -33,8 +36,9 @@ void print_text(const nlohmann::json& j) {
       slabs += " ";
     }
     if (l["thresholds"]) slabs += "thresholds ";
-    std::printf("%-44s %8s %8s %8s %7.3f %10s  %s\n", l["name"].get<std::string>().c_str(), l["rows"].dump().c_str(), l["cols"].dump().c_str(),
-                l["layout"].get<std::string>().c_str(), l["bits_per_weight"].get<double>(), l["bytes"].dump().c_str(), slabs.c_str());
+    std::printf("%-44s %8s %8s %8s %7.3f %10s  %s\n", l["name"].get<std::string>().c_str(),
+                l["rows"].dump().c_str(), l["cols"].dump().c_str(), l["layout"].get<std::string>().c_str(),
+                l["bits_per_weight"].get<double>(), l["bytes"].dump().c_str(), slabs.c_str());
   }
   if (j["verified"]) std::printf("\nall checksums match, all scales and float weights are finite\n");
 }

@@ -20,7 +20,8 @@ void run_tokenize(const Options& o) {
     return;
   }
   for (int32_t id : ids) {
-    const std::string piece = nlohmann::json(detokenize(model, {id})).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string piece = nlohmann::json(detokenize(model, {id}))
+                                  .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     std::printf("%d\t%s\n", id, piece.c_str());
   }
 }

@@ -2,7 +2,7 @@
 #include <minnow/minnow.h>
 #include <stdio.h>
 
-static int on_text(void *user, const char *text, size_t length, int32_t token) {
+static int on_text(void* user, const char* text, size_t length, int32_t token) {
   (void)user;
   (void)token;
   fwrite(text, 1, length, stdout);
@@ -10,10 +10,10 @@ static int on_text(void *user, const char *text, size_t length, int32_t token) {
   return 0;
 }
 
-int main(int argc, char **argv) {
-  minnow_engine *engine = NULL;
-  minnow_model *model = NULL;
-  minnow_session *session = NULL;
+int main(int argc, char** argv) {
+  minnow_engine* engine = NULL;
+  minnow_model* model = NULL;
+  minnow_session* session = NULL;
   minnow_status status = MINNOW_INVALID_ARGUMENT;
   if (argc != 3) {
     fprintf(stderr, "usage: %s MODEL.mnw PROMPT\n", argv[0]);

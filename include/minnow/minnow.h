@@ -62,21 +62,21 @@ typedef enum minnow_status {
   MINNOW_UNSUPPORTED = 5,      /* well-formed, but this version does not do it */
   MINNOW_NO_MEMORY = 6,
   MINNOW_CANCELLED = 7,
-  MINNOW_BUSY = 8,             /* another thread is inside this session */
-  MINNOW_CONTEXT_FULL = 9,     /* the tokens do not fit into the context */
-  MINNOW_BAD_STATE = 10,       /* the call does not fit the object's state */
-  MINNOW_INTERNAL = 11         /* a bug in minnow: please report it */
+  MINNOW_BUSY = 8,         /* another thread is inside this session */
+  MINNOW_CONTEXT_FULL = 9, /* the tokens do not fit into the context */
+  MINNOW_BAD_STATE = 10,   /* the call does not fit the object's state */
+  MINNOW_INTERNAL = 11     /* a bug in minnow: please report it */
 } minnow_status;
 
 /* Name of a status, "MINNOW_OK" and so on. Static storage. */
-MINNOW_API const char *minnow_status_name(minnow_status status);
+MINNOW_API const char* minnow_status_name(minnow_status status);
 
 /* Message of the last failure on the calling thread, "" if there was none. Valid until the next minnow
  * call on the same thread. */
-MINNOW_API const char *minnow_last_error(void);
+MINNOW_API const char* minnow_last_error(void);
 
 /* "0.1.0". Static storage. */
-MINNOW_API const char *minnow_version(void);
+MINNOW_API const char* minnow_version(void);
 
 /* ---- engine ------------------------------------------------------------------------------------ */
 
@@ -85,23 +85,23 @@ typedef struct minnow_engine minnow_engine;
 typedef struct minnow_engine_params {
   size_t struct_size;
   uint32_t threads; /* 0: the performance cores this process may use */
-  const char *isa;  /* NULL: environment MINNOW_ISA, else the best this machine has; a level's name
+  const char* isa;  /* NULL: environment MINNOW_ISA, else the best this machine has; a level's name
                        ("scalar", "avx2", "avxvnni", "avx512vnni", "neon", ...) forces a lower one */
 } minnow_engine_params;
 
 MINNOW_API minnow_engine_params minnow_engine_params_default(void);
-MINNOW_API minnow_status minnow_engine_create(const minnow_engine_params *params, minnow_engine **out);
+MINNOW_API minnow_status minnow_engine_create(const minnow_engine_params* params, minnow_engine** out);
 /* Ends once the last model made with it is destroyed. NULL is allowed. */
-MINNOW_API void minnow_engine_destroy(minnow_engine *engine);
-MINNOW_API uint32_t minnow_engine_threads(const minnow_engine *engine);
+MINNOW_API void minnow_engine_destroy(minnow_engine* engine);
+MINNOW_API uint32_t minnow_engine_threads(const minnow_engine* engine);
 /* Name of the instruction-set level in use. Static storage. */
-MINNOW_API const char *minnow_engine_isa(const minnow_engine *engine);
+MINNOW_API const char* minnow_engine_isa(const minnow_engine* engine);
 /* Name of the processor. Lives as long as the engine. */
-MINNOW_API const char *minnow_engine_cpu(const minnow_engine *engine);
+MINNOW_API const char* minnow_engine_cpu(const minnow_engine* engine);
 /* Measures how fast this engine's threads can stream memory: the best of `passes` passes over `bytes`
  * (at least 64 MiB) with the widest loads, in bytes a second. Takes and gives back that much memory. */
-MINNOW_API minnow_status minnow_engine_read_wall(minnow_engine *engine, uint64_t bytes, uint32_t passes,
-                                                 double *bytes_per_second);
+MINNOW_API minnow_status minnow_engine_read_wall(minnow_engine* engine, uint64_t bytes, uint32_t passes,
+                                                 double* bytes_per_second);
 
 /* ---- model ------------------------------------------------------------------------------------- */
 
@@ -109,57 +109,60 @@ typedef struct minnow_model minnow_model;
 
 /* Maps a file. Loading checks everything small and reads no weights. The file must not change while
  * the model lives: a mapped file that is cut short ends the process with SIGBUS. */
-MINNOW_API minnow_status minnow_model_load(minnow_engine *engine, const char *path, minnow_model **out);
+MINNOW_API minnow_status minnow_model_load(minnow_engine* engine, const char* path, minnow_model** out);
 /* `length` bytes at `offset` of an open descriptor (an Android asset, say), which stays the caller's and
  * may be closed afterwards. length 0: up to the end. offset must be a multiple of 64. */
-MINNOW_API minnow_status minnow_model_load_fd(minnow_engine *engine, int fd, uint64_t offset, uint64_t length,
-                                              minnow_model **out);
+MINNOW_API minnow_status minnow_model_load_fd(minnow_engine* engine, int fd, uint64_t offset, uint64_t length,
+                                              minnow_model** out);
 /* Memory that starts at a multiple of 64 and that the caller keeps unchanged until the model is destroyed. */
-MINNOW_API minnow_status minnow_model_load_memory(minnow_engine *engine, const void *data, size_t size, minnow_model **out);
+MINNOW_API minnow_status minnow_model_load_memory(minnow_engine* engine, const void* data, size_t size,
+                                                  minnow_model** out);
 /* Ends once the last session made with it is destroyed. NULL is allowed. */
-MINNOW_API void minnow_model_destroy(minnow_model *model);
+MINNOW_API void minnow_model_destroy(minnow_model* model);
 
 typedef struct minnow_model_info {
   size_t struct_size;
-  const char *architecture; /* these three live as long as the model */
-  const char *source;
-  const char *license;
-  uint64_t parameters;      /* of the source model */
+  const char* architecture; /* these three live as long as the model */
+  const char* source;
+  const char* license;
+  uint64_t parameters; /* of the source model */
   uint64_t file_bytes;
   uint64_t bytes_per_token; /* weights that one decode step reads, padding excluded */
   uint32_t vocab_size, hidden_size, layers, heads, kv_heads, head_dim, ffn_size, max_context;
-  int32_t bos_id;           /* -1: none */
-  int32_t has_tokenizer;    /* 0: the model takes token ids only */
+  int32_t bos_id;        /* -1: none */
+  int32_t has_tokenizer; /* 0: the model takes token ids only */
 } minnow_model_info;
 
 /* Fills as many bytes of *info as info->struct_size says. */
-MINNOW_API minnow_status minnow_model_get_info(const minnow_model *model, minnow_model_info *info);
+MINNOW_API minnow_status minnow_model_get_info(const minnow_model* model, minnow_model_info* info);
 /* 1 if generation ends at this token. */
-MINNOW_API int minnow_model_is_eos(const minnow_model *model, int32_t token);
+MINNOW_API int minnow_model_is_eos(const minnow_model* model, int32_t token);
 
 /* Text to token ids. add_special puts the model's own BOS in front where it wants one; parse_special
  * reads "<|...|>" forms in the text as special tokens (never do that with text from strangers).
  * *count is the number of tokens; when it exceeds `capacity` nothing is written and the status is
  * MINNOW_INVALID_ARGUMENT: call again with room (capacity 0 and tokens NULL only counts, and succeeds).
  * Errors: MINNOW_UNSUPPORTED without a tokenizer, MINNOW_INVALID_ARGUMENT for text that is not UTF-8. */
-MINNOW_API minnow_status minnow_tokenize(const minnow_model *model, const char *text, size_t length, int add_special,
-                                         int parse_special, int32_t *tokens, size_t capacity, size_t *count);
+MINNOW_API minnow_status minnow_tokenize(const minnow_model* model, const char* text, size_t length,
+                                         int add_special, int parse_special, int32_t* tokens, size_t capacity,
+                                         size_t* count);
 /* Token ids to text, the same rules for *length and capacity; bytes that form no character become U+FFFD. */
-MINNOW_API minnow_status minnow_detokenize(const minnow_model *model, const int32_t *tokens, size_t count, int skip_special,
-                                           char *text, size_t capacity, size_t *length);
+MINNOW_API minnow_status minnow_detokenize(const minnow_model* model, const int32_t* tokens, size_t count,
+                                           int skip_special, char* text, size_t capacity, size_t* length);
 
 typedef struct minnow_message {
-  const char *role; /* "system", "user" or "assistant" */
-  const char *text;
+  const char* role; /* "system", "user" or "assistant" */
+  const char* text;
 } minnow_message;
 
 /* Name of the model's chat format ("chatml", "llama3", ...), "" if it has none, "unknown" if its
  * template was not recognised. Lives as long as the model. */
-MINNOW_API const char *minnow_model_chat_format(const minnow_model *model);
+MINNOW_API const char* minnow_model_chat_format(const minnow_model* model);
 /* The conversation as the model was trained to read it, ending where the assistant is to speak. `format`
  * NULL: the model's own. Tokenise the result with parse_special. Same rules for *length and capacity. */
-MINNOW_API minnow_status minnow_chat_render(const minnow_model *model, const char *format, const minnow_message *messages,
-                                            size_t count, char *text, size_t capacity, size_t *length);
+MINNOW_API minnow_status minnow_chat_render(const minnow_model* model, const char* format,
+                                            const minnow_message* messages, size_t count, char* text,
+                                            size_t capacity, size_t* length);
 
 /* ---- session ----------------------------------------------------------------------------------- */
 
@@ -179,50 +182,56 @@ MINNOW_API minnow_session_params minnow_session_params_default(void);
 /* What a session would take, before anything is loaded but the metadata. All in bytes. */
 typedef struct minnow_plan_report {
   size_t struct_size;
-  uint64_t weights;       /* the file, mapped: shared by all sessions, given back under pressure */
-  uint64_t kv_cache;      /* when full; pages not yet written take none */
+  uint64_t weights;  /* the file, mapped: shared by all sessions, given back under pressure */
+  uint64_t kv_cache; /* when full; pages not yet written take none */
   uint64_t workspace;
   uint64_t total;
-  uint32_t context;       /* that the figures are for */
+  uint32_t context;           /* that the figures are for */
   uint32_t context_that_fits; /* largest context within `budget`; 0: none, or no budget given */
 } minnow_plan_report;
 
 /* Reads the metadata of a file only. budget 0: none. */
-MINNOW_API minnow_status minnow_plan(minnow_engine *engine, const char *path, const minnow_session_params *params,
-                                     uint64_t budget, minnow_plan_report *report);
+MINNOW_API minnow_status minnow_plan(minnow_engine* engine, const char* path,
+                                     const minnow_session_params* params, uint64_t budget,
+                                     minnow_plan_report* report);
 
-MINNOW_API minnow_status minnow_session_create(minnow_model *model, const minnow_session_params *params, minnow_session **out);
-/* A new session with the same parameters and the same sequence so far: prefill a prefix once, continue it often. */
-MINNOW_API minnow_status minnow_session_fork(const minnow_session *session, minnow_session **out);
-MINNOW_API void minnow_session_destroy(minnow_session *session);
+MINNOW_API minnow_status minnow_session_create(minnow_model* model, const minnow_session_params* params,
+                                               minnow_session** out);
+/* A new session with the same parameters and the same sequence so far: prefill a prefix once, continue it
+ * often. */
+MINNOW_API minnow_status minnow_session_fork(const minnow_session* session, minnow_session** out);
+MINNOW_API void minnow_session_destroy(minnow_session* session);
 
 /* Called during long work with the share done, 0 to 1; a return of 0 cancels. Runs on the calling thread. */
-typedef int (*minnow_progress_fn)(void *user, float done);
+typedef int (*minnow_progress_fn)(void* user, float done);
 
 /* Appends tokens to the sequence. Errors: MINNOW_CONTEXT_FULL, MINNOW_CANCELLED (the sequence then ends
  * at the last completed chunk; see minnow_session_position). */
-MINNOW_API minnow_status minnow_prefill(minnow_session *session, const int32_t *tokens, size_t count,
-                                        minnow_progress_fn progress, void *user);
+MINNOW_API minnow_status minnow_prefill(minnow_session* session, const int32_t* tokens, size_t count,
+                                        minnow_progress_fn progress, void* user);
 /* Appends one token. The same as minnow_prefill of one. */
-MINNOW_API minnow_status minnow_decode(minnow_session *session, int32_t token);
+MINNOW_API minnow_status minnow_decode(minnow_session* session, int32_t token);
 /* Logits behind the last token, [vocab_size]; valid until the session's next call. */
-MINNOW_API minnow_status minnow_logits(const minnow_session *session, const float **logits, size_t *count);
+MINNOW_API minnow_status minnow_logits(const minnow_session* session, const float** logits, size_t* count);
 /* Appends tokens and gives the natural logarithm of the probability the model had for each of them:
  * log_probs[i] for tokens[i], given everything before it. log_probs[0] is NaN when the sequence was empty. */
-MINNOW_API minnow_status minnow_score(minnow_session *session, const int32_t *tokens, size_t count, float *log_probs);
-/* Called with the logits [vocab] behind each token; valid during the call. Not 0 stops with MINNOW_CANCELLED. */
-typedef int (*minnow_logits_fn)(void *user, size_t index, const float *logits, size_t vocab);
+MINNOW_API minnow_status minnow_score(minnow_session* session, const int32_t* tokens, size_t count,
+                                      float* log_probs);
+/* Called with the logits [vocab] behind each token; valid during the call. Not 0 stops with MINNOW_CANCELLED.
+ */
+typedef int (*minnow_logits_fn)(void* user, size_t index, const float* logits, size_t vocab);
 /* Appends tokens and hands out the logits behind every one of them. */
-MINNOW_API minnow_status minnow_prefill_logits(minnow_session *session, const int32_t *tokens, size_t count,
-                                               minnow_logits_fn on_logits, void *user);
+MINNOW_API minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* tokens, size_t count,
+                                               minnow_logits_fn on_logits, void* user);
 
 /* Tokens in the sequence, and the most it can hold. */
-MINNOW_API uint32_t minnow_session_position(const minnow_session *session);
-MINNOW_API uint32_t minnow_session_context(const minnow_session *session);
+MINNOW_API uint32_t minnow_session_position(const minnow_session* session);
+MINNOW_API uint32_t minnow_session_context(const minnow_session* session);
 /* Forgets everything from `position` on; beyond the end is an error. */
-MINNOW_API minnow_status minnow_session_rewind(minnow_session *session, uint32_t position);
-/* Ends the running call of this session with MINNOW_CANCELLED within one layer. Any thread; does nothing when none runs. */
-MINNOW_API void minnow_session_cancel(minnow_session *session);
+MINNOW_API minnow_status minnow_session_rewind(minnow_session* session, uint32_t position);
+/* Ends the running call of this session with MINNOW_CANCELLED within one layer. Any thread; does nothing when
+ * none runs. */
+MINNOW_API void minnow_session_cancel(minnow_session* session);
 
 /* ---- generation -------------------------------------------------------------------------------- */
 
@@ -233,21 +242,21 @@ typedef struct minnow_logit_bias {
 
 typedef struct minnow_generate_params {
   size_t struct_size;
-  uint32_t max_tokens;       /* default 128 */
-  float temperature;         /* 0: greedy. default 0.8 */
-  uint32_t top_k;            /* 0: off. default 40 */
-  float top_p;               /* 1: off. default 0.95 */
-  float min_p;               /* 0: off. default 0.05 */
-  float repetition_penalty;  /* 1: off (default) */
-  float presence_penalty;    /* 0: off (default) */
-  float frequency_penalty;   /* 0: off (default) */
-  uint32_t penalty_window;   /* latest tokens that the penalties look at. default 64 */
-  uint64_t seed;             /* the same seed and input give the same text. default 0 */
-  const minnow_logit_bias *logit_bias;
+  uint32_t max_tokens;      /* default 128 */
+  float temperature;        /* 0: greedy. default 0.8 */
+  uint32_t top_k;           /* 0: off. default 40 */
+  float top_p;              /* 1: off. default 0.95 */
+  float min_p;              /* 0: off. default 0.05 */
+  float repetition_penalty; /* 1: off (default) */
+  float presence_penalty;   /* 0: off (default) */
+  float frequency_penalty;  /* 0: off (default) */
+  uint32_t penalty_window;  /* latest tokens that the penalties look at. default 64 */
+  uint64_t seed;            /* the same seed and input give the same text. default 0 */
+  const minnow_logit_bias* logit_bias;
   size_t logit_bias_count;
-  const char *const *stop;   /* strings at which generation ends; they are not handed out */
+  const char* const* stop; /* strings at which generation ends; they are not handed out */
   size_t stop_count;
-  int ignore_eos;            /* go on after the model's end token */
+  int ignore_eos; /* go on after the model's end token */
 } minnow_generate_params;
 
 MINNOW_API minnow_generate_params minnow_generate_params_default(void);
@@ -262,38 +271,39 @@ typedef enum minnow_stop_reason {
 
 /* A piece of generated text, whole characters, not terminated: `length` bytes valid during the call. `token`
  * is the latest one sampled. Runs on the calling thread; not 0 ends generation. Must not call the session. */
-typedef int (*minnow_text_fn)(void *user, const char *text, size_t length, int32_t token);
+typedef int (*minnow_text_fn)(void* user, const char* text, size_t length, int32_t token);
 
 typedef struct minnow_generate_result {
   size_t struct_size;
   minnow_stop_reason reason;
-  uint32_t prompt_tokens;    /* prefilled by this call */
+  uint32_t prompt_tokens; /* prefilled by this call */
   uint32_t generated_tokens;
   double prefill_seconds, decode_seconds;
 } minnow_generate_result;
 
 /* Continues the sequence behind its last token, whose logits must be there (prefill first). Tokens of a model
  * without a tokenizer are handed out with empty text. `result` may be NULL. */
-MINNOW_API minnow_status minnow_generate(minnow_session *session, const minnow_generate_params *params, minnow_text_fn on_text,
-                                         void *user, minnow_generate_result *result);
+MINNOW_API minnow_status minnow_generate(minnow_session* session, const minnow_generate_params* params,
+                                         minnow_text_fn on_text, void* user, minnow_generate_result* result);
 /* Tokenises `prompt` (special forms are text), keeps the longest prefix that the session already holds,
  * prefills the rest and generates. */
-MINNOW_API minnow_status minnow_generate_text(minnow_session *session, const char *prompt, const minnow_generate_params *params,
-                                              minnow_text_fn on_text, void *user, minnow_generate_result *result);
+MINNOW_API minnow_status minnow_generate_text(minnow_session* session, const char* prompt,
+                                              const minnow_generate_params* params, minnow_text_fn on_text,
+                                              void* user, minnow_generate_result* result);
 /* The same for a prompt of tokens. */
-MINNOW_API minnow_status minnow_generate_tokens(minnow_session *session, const int32_t *prompt, size_t count,
-                                                const minnow_generate_params *params, minnow_text_fn on_text, void *user,
-                                                minnow_generate_result *result);
+MINNOW_API minnow_status minnow_generate_tokens(minnow_session* session, const int32_t* prompt, size_t count,
+                                                const minnow_generate_params* params, minnow_text_fn on_text,
+                                                void* user, minnow_generate_result* result);
 
 typedef struct minnow_session_stats {
   size_t struct_size;
   uint64_t kv_bytes, workspace_bytes;
   uint64_t tokens_prefilled, tokens_decoded; /* since creation */
   double prefill_seconds, decode_seconds;
-  uint64_t bytes_per_token;                  /* weights and KV rows that the next decode step reads */
+  uint64_t bytes_per_token; /* weights and KV rows that the next decode step reads */
 } minnow_session_stats;
 
-MINNOW_API minnow_status minnow_session_get_stats(const minnow_session *session, minnow_session_stats *stats);
+MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);
 
 #ifdef __cplusplus
 }

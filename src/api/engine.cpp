@@ -47,12 +47,15 @@ using namespace minnow::api;
 
 extern "C" {
 
-minnow_engine_params minnow_engine_params_default(void) { return {sizeof(minnow_engine_params), 0, nullptr}; }
+minnow_engine_params minnow_engine_params_default(void) {
+  return {sizeof(minnow_engine_params), 0, nullptr};
+}
 
 minnow_status minnow_engine_create(const minnow_engine_params* params, minnow_engine** out) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_pointer(out, "out"));
-    MINNOW_ASSIGN(const minnow_engine_params p, read_params(params, minnow_engine_params_default(), "minnow_engine_params"));
+    MINNOW_ASSIGN(const minnow_engine_params p,
+                  read_params(params, minnow_engine_params_default(), "minnow_engine_params"));
     auto engine = std::make_shared<Engine>();
     MINNOW_ASSIGN(engine->isa, choose_isa(p.isa == nullptr ? "" : p.isa));
     MINNOW_ASSIGN(engine->pool, ThreadPool::create(p.threads));
@@ -82,7 +85,8 @@ const char* minnow_engine_cpu(const minnow_engine* engine) {
   return check_handle(engine, kEngineMagic, "engine").ok() ? engine->impl->cpu.c_str() : "";
 }
 
-minnow_status minnow_engine_read_wall(minnow_engine* engine, uint64_t bytes, uint32_t passes, double* bytes_per_second) {
+minnow_status minnow_engine_read_wall(minnow_engine* engine, uint64_t bytes, uint32_t passes,
+                                      double* bytes_per_second) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(engine, kEngineMagic, "engine"));
     MINNOW_TRY(check_pointer(bytes_per_second, "bytes_per_second"));

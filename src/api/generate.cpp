@@ -21,8 +21,10 @@ Result<sampling::Sampler> make_sampler(const minnow_session& s, const minnow_gen
   q.penalty_window = static_cast<int32_t>(std::min(p.penalty_window, kLargest));
   q.seed = p.seed;
   if (p.logit_bias_count > 0) MINNOW_TRY(check_pointer(p.logit_bias, "logit_bias"));
-  for (size_t i = 0; i < p.logit_bias_count; ++i) q.logit_bias.emplace_back(p.logit_bias[i].token, p.logit_bias[i].bias);
-  MINNOW_ASSIGN(sampling::Sampler sampler, sampling::Sampler::create(q, static_cast<int32_t>(s.model->config().vocab_size)));
+  for (size_t i = 0; i < p.logit_bias_count; ++i)
+    q.logit_bias.emplace_back(p.logit_bias[i].token, p.logit_bias[i].bias);
+  MINNOW_ASSIGN(sampling::Sampler sampler,
+                sampling::Sampler::create(q, static_cast<int32_t>(s.model->config().vocab_size)));
   for (int32_t token : s.tokens) sampler.accept(token);
   return sampler;
 }
@@ -45,7 +47,8 @@ class TextOut {
     const text::Tokenizer* tokenizer = s.model->tokenizer.get();
     if (tokenizer == nullptr) return;
     // A text begins here when nothing but BOS and its like stands before it.
-    const bool at_start = std::all_of(s.tokens.begin(), s.tokens.end(), [&](int32_t t) { return tokenizer->is_special(t); });
+    const bool at_start =
+        std::all_of(s.tokens.begin(), s.tokens.end(), [&](int32_t t) { return tokenizer->is_special(t); });
     decoder_.emplace(*tokenizer, /*skip_special=*/true, at_start);
   }
 
@@ -88,7 +91,8 @@ Status generate(minnow_session& s, const minnow_generate_params& p, minnow_text_
   MINNOW_ASSIGN(sampling::Sampler sampler, make_sampler(s, p));
   MINNOW_ASSIGN(text::StopMatcher matcher, make_matcher(p));
   MINNOW_TRY(append_tokens(s, {}, nullptr, {}));
-  if (!s.has_logits) return fail(Code::bad_state, "there is nothing to continue: prefill at least one token first");
+  if (!s.has_logits)
+    return fail(Code::bad_state, "there is nothing to continue: prefill at least one token first");
   TextOut out(s, std::move(matcher), on_text, user);
   const double start = now();
   result.reason = MINNOW_STOP_LENGTH;
@@ -126,7 +130,8 @@ Status generate(minnow_session& s, const minnow_generate_params& p, minnow_text_
 
 /// Keeps what the session already holds of the prompt, prefills the rest.
 Status take_prompt(minnow_session& s, std::span<const int32_t> prompt, minnow_generate_result& result) {
-  if (prompt.empty()) return fail(Code::invalid_argument, "the prompt has no tokens and the model no BOS to begin with");
+  if (prompt.empty())
+    return fail(Code::invalid_argument, "the prompt has no tokens and the model no BOS to begin with");
   const auto end = std::mismatch(prompt.begin(), prompt.end(), s.tokens.begin(), s.tokens.end()).first;
   auto keep = static_cast<size_t>(end - prompt.begin());
   const bool all = keep == prompt.size() && s.tokens.size() == keep && (s.has_logits || s.pending());
@@ -147,7 +152,8 @@ Status take_prompt(minnow_session& s, std::span<const int32_t> prompt, minnow_ge
 
 Status run(minnow_session* session, const std::vector<int32_t>* prompt, const minnow_generate_params* params,
            minnow_text_fn on_text, void* user, minnow_generate_result* result) {
-  MINNOW_ASSIGN(const minnow_generate_params p, read_params(params, minnow_generate_params_default(), "minnow_generate_params"));
+  MINNOW_ASSIGN(const minnow_generate_params p,
+                read_params(params, minnow_generate_params_default(), "minnow_generate_params"));
   minnow_generate_result r{};
   if (prompt != nullptr) MINNOW_TRY(take_prompt(*session, *prompt, r));
   MINNOW_TRY(generate(*session, p, on_text, user, r));
@@ -175,8 +181,8 @@ minnow_generate_params minnow_generate_params_default(void) {
   return p;
 }
 
-minnow_status minnow_generate(minnow_session* session, const minnow_generate_params* params, minnow_text_fn on_text, void* user,
-                              minnow_generate_result* result) {
+minnow_status minnow_generate(minnow_session* session, const minnow_generate_params* params,
+                              minnow_text_fn on_text, void* user, minnow_generate_result* result) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(session, kSessionMagic, "session"));
     const Entry entry(*session);
@@ -198,8 +204,9 @@ minnow_status minnow_generate_tokens(minnow_session* session, const int32_t* pro
   });
 }
 
-minnow_status minnow_generate_text(minnow_session* session, const char* prompt, const minnow_generate_params* params,
-                                   minnow_text_fn on_text, void* user, minnow_generate_result* result) {
+minnow_status minnow_generate_text(minnow_session* session, const char* prompt,
+                                   const minnow_generate_params* params, minnow_text_fn on_text, void* user,
+                                   minnow_generate_result* result) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(session, kSessionMagic, "session"));
     MINNOW_TRY(check_pointer(prompt, "prompt"));
@@ -209,7 +216,8 @@ minnow_status minnow_generate_text(minnow_session* session, const char* prompt, 
       return fail(Code::unsupported, "this model carries no tokenizer; use minnow_generate_tokens");
     }
     std::vector<int32_t> tokens;
-    MINNOW_TRY(session->model->tokenizer->encode(prompt, /*add_special=*/true, /*parse_special=*/false, tokens));
+    MINNOW_TRY(
+        session->model->tokenizer->encode(prompt, /*add_special=*/true, /*parse_special=*/false, tokens));
     const int32_t bos = session->model->container->metadata().bos_id;
     if (tokens.empty() && bos >= 0) tokens.push_back(bos);
     return run(session, &tokens, params, on_text, user, result);

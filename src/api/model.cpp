@@ -7,7 +7,8 @@ namespace minnow::api {
 
 bool Model::is_eos(int32_t token) const {
   const auto& ids = container->metadata().eos_ids;
-  return std::find(ids.begin(), ids.end(), token) != ids.end() || (tokenizer != nullptr && tokenizer->is_end(token));
+  return std::find(ids.begin(), ids.end(), token) != ids.end() ||
+         (tokenizer != nullptr && tokenizer->is_end(token));
 }
 
 Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, MappedFile file) {
@@ -43,7 +44,9 @@ Status load(minnow_engine* engine, Result<MappedFile> file, const char* name, mi
   return {};
 }
 
-Status check_model(const minnow_model* model) { return check_handle(model, kModelMagic, "model"); }
+Status check_model(const minnow_model* model) {
+  return check_handle(model, kModelMagic, "model");
+}
 
 Result<const text::Tokenizer*> tokenizer_of(const minnow_model* model) {
   MINNOW_TRY(check_model(model));
@@ -60,7 +63,8 @@ Status hand_out(const T* data, size_t size, T* out, size_t capacity, size_t* cou
   *count = size;
   if (out == nullptr && capacity == 0) return {};
   MINNOW_TRY(check_pointer(out, "the buffer"));
-  if (size > capacity) return fail(Code::invalid_argument, "the result has ", size, " elements, the buffer room for ", capacity);
+  if (size > capacity)
+    return fail(Code::invalid_argument, "the result has ", size, " elements, the buffer room for ", capacity);
   std::copy_n(data, size, out);
   return {};
 }
@@ -82,7 +86,8 @@ minnow_status minnow_model_load(minnow_engine* engine, const char* path, minnow_
   });
 }
 
-minnow_status minnow_model_load_fd(minnow_engine* engine, int fd, uint64_t offset, uint64_t length, minnow_model** out) {
+minnow_status minnow_model_load_fd(minnow_engine* engine, int fd, uint64_t offset, uint64_t length,
+                                   minnow_model** out) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(engine, kEngineMagic, "engine"));
     MINNOW_TRY(check_pointer(out, "out"));
@@ -90,7 +95,8 @@ minnow_status minnow_model_load_fd(minnow_engine* engine, int fd, uint64_t offse
   });
 }
 
-minnow_status minnow_model_load_memory(minnow_engine* engine, const void* data, size_t size, minnow_model** out) {
+minnow_status minnow_model_load_memory(minnow_engine* engine, const void* data, size_t size,
+                                       minnow_model** out) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(engine, kEngineMagic, "engine"));
     MINNOW_TRY(check_pointer(data, "data"));
@@ -118,7 +124,8 @@ minnow_status minnow_model_get_info(const minnow_model* model, minnow_model_info
     r.parameters = meta.parameters;
     r.file_bytes = m.container->file_size();
     r.bytes_per_token = m.plan->bytes_per_token;
-    r.vocab_size = c.vocab_size, r.hidden_size = c.hidden_size, r.layers = static_cast<uint32_t>(meta.layers.size());
+    r.vocab_size = c.vocab_size, r.hidden_size = c.hidden_size,
+    r.layers = static_cast<uint32_t>(meta.layers.size());
     r.heads = c.head_count, r.kv_heads = c.kv_head_count, r.head_dim = c.head_dim, r.ffn_size = c.ffn_size;
     r.max_context = c.max_context;
     r.bos_id = meta.bos_id;
@@ -131,8 +138,8 @@ int minnow_model_is_eos(const minnow_model* model, int32_t token) {
   return check_model(model).ok() && model->impl->is_eos(token) ? 1 : 0;
 }
 
-minnow_status minnow_tokenize(const minnow_model* model, const char* text, size_t length, int add_special, int parse_special,
-                              int32_t* tokens, size_t capacity, size_t* count) {
+minnow_status minnow_tokenize(const minnow_model* model, const char* text, size_t length, int add_special,
+                              int parse_special, int32_t* tokens, size_t capacity, size_t* count) {
   return guard([&]() -> Status {
     MINNOW_ASSIGN(const text::Tokenizer* tokenizer, tokenizer_of(model));
     if (length > 0) MINNOW_TRY(check_pointer(text, "text"));
@@ -142,8 +149,8 @@ minnow_status minnow_tokenize(const minnow_model* model, const char* text, size_
   });
 }
 
-minnow_status minnow_detokenize(const minnow_model* model, const int32_t* tokens, size_t count, int skip_special, char* text,
-                                size_t capacity, size_t* length) {
+minnow_status minnow_detokenize(const minnow_model* model, const int32_t* tokens, size_t count,
+                                int skip_special, char* text, size_t capacity, size_t* length) {
   return guard([&]() -> Status {
     MINNOW_ASSIGN(const text::Tokenizer* tokenizer, tokenizer_of(model));
     if (count > 0) MINNOW_TRY(check_pointer(tokens, "tokens"));
@@ -160,7 +167,8 @@ const char* minnow_model_chat_format(const minnow_model* model) {
 
 namespace {
 
-Result<std::string> render(const minnow_model* model, const char* format, const minnow_message* messages, size_t count) {
+Result<std::string> render(const minnow_model* model, const char* format, const minnow_message* messages,
+                           size_t count) {
   MINNOW_ASSIGN(const text::Tokenizer* tokenizer, tokenizer_of(model));
   if (count > 0) MINNOW_TRY(check_pointer(messages, "messages"));
   text::ChatFormat chat = text::copy_chat_format(tokenizer->view().chat);
@@ -178,8 +186,9 @@ Result<std::string> render(const minnow_model* model, const char* format, const 
 
 }  // namespace
 
-extern "C" minnow_status minnow_chat_render(const minnow_model* model, const char* format, const minnow_message* messages,
-                                            size_t count, char* text, size_t capacity, size_t* length) {
+extern "C" minnow_status minnow_chat_render(const minnow_model* model, const char* format,
+                                            const minnow_message* messages, size_t count, char* text,
+                                            size_t capacity, size_t* length) {
   return guard([&]() -> Status {
     MINNOW_ASSIGN(const std::string rendered, render(model, format, messages, count));
     return hand_out(rendered.data(), rendered.size(), text, capacity, length);

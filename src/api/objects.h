@@ -74,8 +74,8 @@ Result<Params> read_params(const Params* given, Params params, const char* what)
   if (given == nullptr) return params;
   const size_t size = given->struct_size;
   if (size < sizeof(size_t) || size > sizeof(Params)) {
-    return fail(Code::invalid_argument, what, ".struct_size is ", size, ", this minnow knows ", sizeof(Params),
-                "; fill the struct with its _default() function");
+    return fail(Code::invalid_argument, what, ".struct_size is ", size, ", this minnow knows ",
+                sizeof(Params), "; fill the struct with its _default() function");
   }
   std::memcpy(&params, given, size);
   return params;
@@ -86,7 +86,8 @@ template <typename Report>
 Status write_report(Report* out, Report report, const char* what) {
   if (out == nullptr) return fail(Code::invalid_argument, what, " is NULL");
   const size_t size = out->struct_size;
-  if (size < sizeof(size_t)) return fail(Code::invalid_argument, what, ".struct_size is ", size, "; set it to sizeof(*", what, ")");
+  if (size < sizeof(size_t))
+    return fail(Code::invalid_argument, what, ".struct_size is ", size, "; set it to sizeof(*", what, ")");
   report.struct_size = size;
   std::memcpy(out, &report, size < sizeof(Report) ? size : sizeof(Report));
   return {};
@@ -125,15 +126,17 @@ namespace minnow::api {
 /// Marks a session as entered by this thread; `ok()` is false when another one is inside.
 class Entry {
  public:
-  explicit Entry(const minnow_session& s) : busy_(s.busy), entered_(!s.busy.exchange(true, std::memory_order_acquire)) {}
+  explicit Entry(const minnow_session& s)
+      : busy_(s.busy), entered_(!s.busy.exchange(true, std::memory_order_acquire)) {}
   ~Entry() {
     if (entered_) busy_.store(false, std::memory_order_release);
   }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
   Status status() const {
-    return entered_ ? Status()
-                    : fail(Code::busy, "another call is inside this session; use one session a thread, or wait");
+    return entered_
+               ? Status()
+               : fail(Code::busy, "another call is inside this session; use one session a thread, or wait");
   }
 
  private:
@@ -142,7 +145,8 @@ class Entry {
 };
 
 /// Appends tokens to a session that the caller has entered.
-Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink, exec::Progress progress);
+Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink,
+                     exec::Progress progress);
 /// Seconds of a clock that only goes forward.
 double now();
 

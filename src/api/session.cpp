@@ -12,7 +12,8 @@ constexpr uint32_t kDefaultContext = 4096, kDefaultChunk = 256, kScoreRows = 32;
 
 Result<exec::DecoderOptions> options_from(const format::Config& c, const minnow_session_params& p) {
   exec::DecoderOptions o;
-  if (p.context > (1u << 24)) return fail(Code::invalid_argument, "a context of ", p.context, " tokens is beyond what minnow can hold");
+  if (p.context > (1u << 24))
+    return fail(Code::invalid_argument, "a context of ", p.context, " tokens is beyond what minnow can hold");
   if (p.kv_type != MINNOW_KV_F32 && p.kv_type != MINNOW_KV_F16 && p.kv_type != MINNOW_KV_Q8) {
     return fail(Code::invalid_argument, "kv_type ", int(p.kv_type), " is not known");
   }
@@ -27,7 +28,8 @@ class ScoreSink : public exec::LogitsSink {
  public:
   ScoreSink(std::span<const int32_t> tokens, float* out) : tokens_(tokens), out_(out) {}
   Status row(size_t index, std::span<const float> logits) override {
-    if (index + 1 < tokens_.size()) out_[index + 1] = static_cast<float>(sampling::log_softmax(logits, tokens_[index + 1]));
+    if (index + 1 < tokens_.size())
+      out_[index + 1] = static_cast<float>(sampling::log_softmax(logits, tokens_[index + 1]));
     return {};
   }
 
@@ -40,7 +42,9 @@ class CallbackSink : public exec::LogitsSink {
  public:
   CallbackSink(minnow_logits_fn function, void* user) : function_(function), user_(user) {}
   Status row(size_t index, std::span<const float> logits) override {
-    return function_(user_, index, logits.data(), logits.size()) == 0 ? Status() : fail(Code::cancelled, "the callback stopped");
+    return function_(user_, index, logits.data(), logits.size()) == 0
+               ? Status()
+               : fail(Code::cancelled, "the callback stopped");
   }
 
  private:
@@ -57,20 +61,24 @@ struct ProgressBridge {
   }
 };
 
-Status check_session(const minnow_session* session) { return check_handle(session, kSessionMagic, "session"); }
+Status check_session(const minnow_session* session) {
+  return check_handle(session, kSessionMagic, "session");
+}
 
 /// A decoder for scoring holds several rows of logits; made when a session first scores.
 Status make_decoder(minnow_session& s, uint32_t logit_rows) {
   exec::DecoderOptions options = s.options;
   options.logit_rows = logit_rows;
-  MINNOW_ASSIGN(exec::Decoder decoder, exec::Decoder::create(*s.model->plan, *s.model->engine->pool, options));
+  MINNOW_ASSIGN(exec::Decoder decoder,
+                exec::Decoder::create(*s.model->plan, *s.model->engine->pool, options));
   if (s.decoder != nullptr) MINNOW_TRY(decoder.copy_from(*s.decoder));
   s.decoder = std::make_unique<exec::Decoder>(std::move(decoder));
   s.options = options;
   return {};
 }
 
-Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> model, const minnow_session_params& params) {
+Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> model,
+                                                     const minnow_session_params& params) {
   auto s = std::make_unique<minnow_session>();
   s->model = std::move(model);
   s->params = params;
@@ -82,7 +90,8 @@ Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> mode
 
 }  // namespace
 
-Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink, exec::Progress progress) {
+Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink,
+                     exec::Progress progress) {
   if (s.pending()) {  // the token sampled last, which nobody needed the logits of until now
     const int32_t last = s.tokens.back();
     s.tokens.pop_back();
@@ -114,14 +123,17 @@ using namespace minnow::api;
 
 extern "C" {
 
-minnow_session_params minnow_session_params_default(void) { return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16}; }
+minnow_session_params minnow_session_params_default(void) {
+  return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16};
+}
 
-minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params, uint64_t budget,
-                          minnow_plan_report* report) {
+minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
+                          uint64_t budget, minnow_plan_report* report) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(engine, kEngineMagic, "engine"));
     MINNOW_TRY(check_pointer(path, "path"));
-    MINNOW_ASSIGN(minnow_session_params p, read_params(params, minnow_session_params_default(), "minnow_session_params"));
+    MINNOW_ASSIGN(minnow_session_params p,
+                  read_params(params, minnow_session_params_default(), "minnow_session_params"));
     MINNOW_ASSIGN(MappedFile file, MappedFile::open(path));
     auto opened = open_model(engine->impl, std::move(file));
     if (!opened.ok()) return std::move(opened).status().within(path);
@@ -134,7 +146,8 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
       return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes();
     };
     const auto workspace = [&](uint32_t context) {
-      return exec::Workspace::bytes(*model.plan, std::min(o.chunk, context), context, engine->impl->pool->threads(), 1);
+      return exec::Workspace::bytes(*model.plan, std::min(o.chunk, context), context,
+                                    engine->impl->pool->threads(), 1);
     };
     minnow_plan_report r{};
     r.context = o.context;
@@ -142,7 +155,8 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     r.kv_cache = kv(o.context);
     r.workspace = workspace(o.context);
     r.total = r.weights + r.kv_cache + r.workspace;
-    uint32_t low = 0, high = budget == 0 ? 0 : c.max_context;  // largest context within the budget, by bisection
+    uint32_t low = 0,
+             high = budget == 0 ? 0 : c.max_context;  // largest context within the budget, by bisection
     while (low < high) {
       const uint32_t middle = low + (high - low + 1) / 2;
       if (weights + kv(middle) + workspace(middle) <= budget) {
@@ -156,11 +170,13 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
   });
 }
 
-minnow_status minnow_session_create(minnow_model* model, const minnow_session_params* params, minnow_session** out) {
+minnow_status minnow_session_create(minnow_model* model, const minnow_session_params* params,
+                                    minnow_session** out) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_handle(model, kModelMagic, "model"));
     MINNOW_TRY(check_pointer(out, "out"));
-    MINNOW_ASSIGN(const minnow_session_params p, read_params(params, minnow_session_params_default(), "minnow_session_params"));
+    MINNOW_ASSIGN(const minnow_session_params p,
+                  read_params(params, minnow_session_params_default(), "minnow_session_params"));
     MINNOW_ASSIGN(auto session, make_session(model->impl, p));
     *out = session.release();
     return {};
@@ -188,8 +204,8 @@ void minnow_session_destroy(minnow_session* session) {
   delete session;
 }
 
-minnow_status minnow_prefill(minnow_session* session, const int32_t* tokens, size_t count, minnow_progress_fn progress,
-                             void* user) {
+minnow_status minnow_prefill(minnow_session* session, const int32_t* tokens, size_t count,
+                             minnow_progress_fn progress, void* user) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_session(session));
     MINNOW_TRY(check_pointer(tokens, "tokens"));
@@ -197,8 +213,9 @@ minnow_status minnow_prefill(minnow_session* session, const int32_t* tokens, siz
     const Entry entry(*session);
     MINNOW_TRY(entry.status());
     ProgressBridge bridge{progress, user};
-    return append_tokens(*session, {tokens, count}, nullptr,
-                         progress == nullptr ? exec::Progress{} : exec::Progress{&ProgressBridge::report, &bridge});
+    return append_tokens(
+        *session, {tokens, count}, nullptr,
+        progress == nullptr ? exec::Progress{} : exec::Progress{&ProgressBridge::report, &bridge});
   });
 }
 
@@ -240,8 +257,8 @@ minnow_status minnow_score(minnow_session* session, const int32_t* tokens, size_
   });
 }
 
-minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* tokens, size_t count, minnow_logits_fn on_logits,
-                                    void* user) {
+minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* tokens, size_t count,
+                                    minnow_logits_fn on_logits, void* user) {
   return guard([&]() -> Status {
     MINNOW_TRY(check_session(session));
     MINNOW_TRY(check_pointer(tokens, "tokens"));
@@ -268,7 +285,8 @@ minnow_status minnow_session_rewind(minnow_session* session, uint32_t position) 
     const Entry entry(*session);
     MINNOW_TRY(entry.status());
     if (position > session->tokens.size()) {
-      return fail(Code::invalid_argument, "cannot rewind to ", position, ", the sequence has ", session->tokens.size(), " tokens");
+      return fail(Code::invalid_argument, "cannot rewind to ", position, ", the sequence has ",
+                  session->tokens.size(), " tokens");
     }
     if (position == session->tokens.size()) return {};
     session->tokens.resize(position);
@@ -279,7 +297,8 @@ minnow_status minnow_session_rewind(minnow_session* session, uint32_t position) 
 }
 
 void minnow_session_cancel(minnow_session* session) {
-  if (check_session(session).ok() && session->busy.load(std::memory_order_relaxed)) session->decoder->cancel();
+  if (check_session(session).ok() && session->busy.load(std::memory_order_relaxed))
+    session->decoder->cancel();
 }
 
 minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats) {

@@ -20,9 +20,11 @@ static_assert(int(Code::bad_state) == MINNOW_BAD_STATE && int(Code::internal) ==
 minnow_status keep(Status status) {
   if (status.ok()) return MINNOW_OK;
   std::string_view text = status.message();
-  if (text.empty()) text = status.code() == Code::no_memory ? "out of memory" : "an unexpected failure inside minnow";
+  if (text.empty())
+    text = status.code() == Code::no_memory ? "out of memory" : "an unexpected failure inside minnow";
   size_t n = std::min(text.size(), sizeof last_error - 1);
-  while (n > 0 && n < text.size() && (static_cast<unsigned char>(text[n]) & 0xC0) == 0x80) --n;  // whole characters
+  while (n > 0 && n < text.size() && (static_cast<unsigned char>(text[n]) & 0xC0) == 0x80)
+    --n;  // whole characters
   std::memcpy(last_error, text.data(), n);
   last_error[n] = '\0';
   return static_cast<minnow_status>(status.code());
@@ -32,24 +34,40 @@ minnow_status keep(Status status) {
 
 extern "C" {
 
-const char* minnow_last_error(void) { return minnow::api::last_error; }
+const char* minnow_last_error(void) {
+  return minnow::api::last_error;
+}
 
-const char* minnow_version(void) { return MINNOW_VERSION; }
+const char* minnow_version(void) {
+  return MINNOW_VERSION;
+}
 
 const char* minnow_status_name(minnow_status status) {
   switch (status) {
-    case MINNOW_OK: return "MINNOW_OK";
-    case MINNOW_INVALID_ARGUMENT: return "MINNOW_INVALID_ARGUMENT";
-    case MINNOW_NOT_FOUND: return "MINNOW_NOT_FOUND";
-    case MINNOW_IO: return "MINNOW_IO";
-    case MINNOW_CORRUPT: return "MINNOW_CORRUPT";
-    case MINNOW_UNSUPPORTED: return "MINNOW_UNSUPPORTED";
-    case MINNOW_NO_MEMORY: return "MINNOW_NO_MEMORY";
-    case MINNOW_CANCELLED: return "MINNOW_CANCELLED";
-    case MINNOW_BUSY: return "MINNOW_BUSY";
-    case MINNOW_CONTEXT_FULL: return "MINNOW_CONTEXT_FULL";
-    case MINNOW_BAD_STATE: return "MINNOW_BAD_STATE";
-    case MINNOW_INTERNAL: return "MINNOW_INTERNAL";
+    case MINNOW_OK:
+      return "MINNOW_OK";
+    case MINNOW_INVALID_ARGUMENT:
+      return "MINNOW_INVALID_ARGUMENT";
+    case MINNOW_NOT_FOUND:
+      return "MINNOW_NOT_FOUND";
+    case MINNOW_IO:
+      return "MINNOW_IO";
+    case MINNOW_CORRUPT:
+      return "MINNOW_CORRUPT";
+    case MINNOW_UNSUPPORTED:
+      return "MINNOW_UNSUPPORTED";
+    case MINNOW_NO_MEMORY:
+      return "MINNOW_NO_MEMORY";
+    case MINNOW_CANCELLED:
+      return "MINNOW_CANCELLED";
+    case MINNOW_BUSY:
+      return "MINNOW_BUSY";
+    case MINNOW_CONTEXT_FULL:
+      return "MINNOW_CONTEXT_FULL";
+    case MINNOW_BAD_STATE:
+      return "MINNOW_BAD_STATE";
+    case MINNOW_INTERNAL:
+      return "MINNOW_INTERNAL";
   }
   return "unknown status";
 }

@@ -129,7 +129,8 @@ uint32_t default_thread_count() {
 #if defined(__linux__)
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) allowed = static_cast<uint32_t>(std::max(1, CPU_COUNT(&set)));
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    allowed = static_cast<uint32_t>(std::max(1, CPU_COUNT(&set)));
 #endif
   if (!cpuinfo_initialize()) return allowed;
   // On mixed clusters the slow cores hold the others up at every barrier: count only the cores whose

@@ -65,7 +65,8 @@ Result<MappedFile> MappedFile::from_fd(int fd, uint64_t offset, uint64_t length,
   if (!S_ISREG(st.st_mode)) return fail(Code::io, "cannot map '", name, "': it is not a regular file");
   const auto file_size = static_cast<uint64_t>(st.st_size);
   if (offset > file_size) {
-    return fail(Code::invalid_argument, "'", name, "' has ", file_size, " bytes, offset ", offset, " lies behind its end");
+    return fail(Code::invalid_argument, "'", name, "' has ", file_size, " bytes, offset ", offset,
+                " lies behind its end");
   }
   if (length == 0) length = file_size - offset;
   if (!range_fits(offset, length, file_size)) {
@@ -94,7 +95,8 @@ MappedFile MappedFile::from_memory(std::span<const std::byte> bytes) {
 Result<std::string> read_text_file(const std::string& path, uint64_t limit) {
   MINNOW_ASSIGN(const MappedFile file, MappedFile::open(path));
   if (file.size() > limit) {
-    return fail(Code::unsupported, "'", path, "' has ", file.size(), " bytes, more than the ", limit, " allowed here");
+    return fail(Code::unsupported, "'", path, "' has ", file.size(), " bytes, more than the ", limit,
+                " allowed here");
   }
   return std::string(reinterpret_cast<const char*>(file.data()), file.size());
 }

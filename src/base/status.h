@@ -18,17 +18,17 @@ namespace minnow {
 /// Values equal those of minnow_status (checked by static_assert in src/api/status_map.cpp).
 enum class Code : int32_t {
   ok = 0,
-  invalid_argument = 1,   ///< the caller passed something out of range
-  not_found = 2,          ///< a file, tensor or token that should exist does not
-  io = 3,                 ///< the operating system refused to read or write
-  corrupt = 4,            ///< the bytes contradict themselves or their checksum
-  unsupported = 5,        ///< well-formed, but minnow does not implement it
+  invalid_argument = 1,  ///< the caller passed something out of range
+  not_found = 2,         ///< a file, tensor or token that should exist does not
+  io = 3,                ///< the operating system refused to read or write
+  corrupt = 4,           ///< the bytes contradict themselves or their checksum
+  unsupported = 5,       ///< well-formed, but minnow does not implement it
   no_memory = 6,
   cancelled = 7,
-  busy = 8,               ///< another thread is inside this session
-  context_full = 9,       ///< the KV cache has no room for the tokens
-  bad_state = 10,         ///< the call does not fit the object's present state
-  internal = 11,          ///< a bug in minnow
+  busy = 8,          ///< another thread is inside this session
+  context_full = 9,  ///< the KV cache has no room for the tokens
+  bad_state = 10,    ///< the call does not fit the object's present state
+  internal = 11,     ///< a bug in minnow
 };
 
 class [[nodiscard]] Status {
@@ -52,11 +52,14 @@ class [[nodiscard]] Status {
 };
 
 namespace detail {
-inline void append(std::string& s, std::string_view v) { s.append(v); }
-inline void append(std::string& s, const char* v) { s.append(v); }
+inline void append(std::string& s, std::string_view v) {
+  s.append(v);
+}
+inline void append(std::string& s, const char* v) {
+  s.append(v);
+}
 template <typename T>
-  requires(std::is_arithmetic_v<T>)
-void append(std::string& s, T v) {
+requires(std::is_arithmetic_v<T>) void append(std::string& s, T v) {
   if constexpr (std::is_same_v<T, bool>) {
     s.append(v ? "true" : "false");
   } else if constexpr (std::is_same_v<T, char>) {
@@ -108,18 +111,18 @@ class [[nodiscard]] Result {
 #define MINNOW_CONCAT(a, b) MINNOW_CONCAT_(a, b)
 
 /// Returns the failure of `expr` (a Status) from the enclosing function.
-#define MINNOW_TRY(expr)                                      \
-  do {                                                        \
-    ::minnow::Status minnow_status_ = (expr);                 \
-    if (!minnow_status_.ok()) return minnow_status_;          \
+#define MINNOW_TRY(expr)                             \
+  do {                                               \
+    ::minnow::Status minnow_status_ = (expr);        \
+    if (!minnow_status_.ok()) return minnow_status_; \
   } while (0)
 
 /// Declares or sets `lhs` from the value of `expr` (a Result), or returns its failure. Several
 /// statements: give it braces after an if.
 #define MINNOW_ASSIGN(lhs, expr) MINNOW_ASSIGN_(MINNOW_CONCAT(minnow_result_, __LINE__), lhs, expr)
-#define MINNOW_ASSIGN_(tmp, lhs, expr)              \
-  auto tmp = (expr);                                \
-  if (!tmp.ok()) return std::move(tmp).status();    \
+#define MINNOW_ASSIGN_(tmp, lhs, expr)           \
+  auto tmp = (expr);                             \
+  if (!tmp.ok()) return std::move(tmp).status(); \
   lhs = std::move(tmp).value()
 
 }  // namespace minnow

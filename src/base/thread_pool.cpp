@@ -43,7 +43,8 @@ void work(void* argument, size_t slot) {
   for (;;) {
     const size_t begin = region.next.fetch_add(region.grain, std::memory_order_relaxed);
     if (begin >= region.count) break;
-    region.function(region.context, begin, std::min(begin + region.grain, region.count), static_cast<uint32_t>(slot));
+    region.function(region.context, begin, std::min(begin + region.grain, region.count),
+                    static_cast<uint32_t>(slot));
   }
   MINNOW_RELEASE(&region.join);
 }
@@ -51,7 +52,8 @@ void work(void* argument, size_t slot) {
 }  // namespace
 
 Result<std::unique_ptr<ThreadPool>> ThreadPool::create(uint32_t threads) {
-  if (threads > 256) return fail(Code::invalid_argument, threads, " threads asked for; at most 256 make sense");
+  if (threads > 256)
+    return fail(Code::invalid_argument, threads, " threads asked for; at most 256 make sense");
   if (threads == 0) threads = default_thread_count();
   pthreadpool* pool = nullptr;
   if (threads > 1) {

@@ -30,9 +30,12 @@ class ThreadPool {
   template <typename Body>
   void parallel_for(size_t count, size_t grain, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(count, grain, [](void* context, size_t begin, size_t end, uint32_t slot) {
-      (*static_cast<Plain*>(context))(begin, end, slot);
-    }, const_cast<void*>(static_cast<const void*>(&body)));
+    run(
+        count, grain,
+        [](void* context, size_t begin, size_t end, uint32_t slot) {
+          (*static_cast<Plain*>(context))(begin, end, slot);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:

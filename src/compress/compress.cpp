@@ -24,13 +24,15 @@ const char* name_of(Storage s) {
   return kNames[static_cast<size_t>(s)];
 }
 
-uint64_t weight_count(const ImportedLinear& l) { return uint64_t{l.weight.rows} * l.weight.cols; }
+uint64_t weight_count(const ImportedLinear& l) {
+  return uint64_t{l.weight.rows} * l.weight.cols;
+}
 
 /// Writes the two kinds of segments of weights: small tensors together, linears together.
 class FileBuilder {
  public:
-  FileBuilder(const ImportedModel& model, const CompressOptions& options, format::Writer& writer, ThreadPool& pool,
-              const model::KernelSet& kernels)
+  FileBuilder(const ImportedModel& model, const CompressOptions& options, format::Writer& writer,
+              ThreadPool& pool, const model::KernelSet& kernels)
       : model_(model),
         options_(options),
         writer_(writer),
@@ -38,9 +40,11 @@ class FileBuilder {
 
   Status run() {
     for (const ImportedLayer& l : model_.layers) {
-      for (const ImportedLinear* x : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) total_ += weight_count(*x);
+      for (const ImportedLinear* x : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
+        total_ += weight_count(*x);
     }
-    for (const ImportedLinear* x : {&model_.embedding, &model_.head, &model_.embedding_in, &model_.embedding_out}) {
+    for (const ImportedLinear* x :
+         {&model_.embedding, &model_.head, &model_.embedding_in, &model_.embedding_out}) {
       total_ += weight_count(*x);
     }
     m_.config = model_.config;
@@ -174,9 +178,11 @@ class FileBuilder {
 
 }  // namespace
 
-Result<CompressReport> compress_model(const ImportedModel& model, const CompressOptions& options, const std::string& path) {
+Result<CompressReport> compress_model(const ImportedModel& model, const CompressOptions& options,
+                                      const std::string& path) {
   if (options.group != 32 && options.group != 64 && options.group != 128) {
-    return fail(Code::invalid_argument, "a group of ", options.group, " was asked for; 32, 64 and 128 are known");
+    return fail(Code::invalid_argument, "a group of ", options.group,
+                " was asked for; 32, 64 and 128 are known");
   }
   MINNOW_ASSIGN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.threads));
   const model::KernelSet kernels = model::select_kernels(detect_isa());

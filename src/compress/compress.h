@@ -37,6 +37,7 @@ struct CompressReport {
 };
 
 /// Writes `path`, complete or not at all. The model's tensors must be finite; errors name the tensor.
-Result<CompressReport> compress_model(const ImportedModel& model, const CompressOptions& options, const std::string& path);
+Result<CompressReport> compress_model(const ImportedModel& model, const CompressOptions& options,
+                                      const std::string& path);
 
 }  // namespace minnow::compress

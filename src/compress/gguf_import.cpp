@@ -26,12 +26,18 @@ constexpr Architecture kArchitectures[] = {
 /// ggml's numbers of the types minnow reads.
 std::optional<SourceType> source_type(uint32_t ggml_type) {
   switch (ggml_type) {
-    case 0: return SourceType::f32;
-    case 1: return SourceType::f16;
-    case 2: return SourceType::q4_0;
-    case 8: return SourceType::q8_0;
-    case 30: return SourceType::bf16;
-    default: return std::nullopt;
+    case 0:
+      return SourceType::f32;
+    case 1:
+      return SourceType::f16;
+    case 2:
+      return SourceType::q4_0;
+    case 8:
+      return SourceType::q8_0;
+    case 30:
+      return SourceType::bf16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -48,7 +54,8 @@ class GgufSource : public TensorSource {
       if (!type) {
         const auto info = ggml_type_info(t.type);
         return fail(Code::unsupported, "'", path, "': tensor '", s.name, "' has type ",
-                    info ? std::string(info->name) : cat(t.type), "; minnow reads f32, f16, bf16, q8_0 and q4_0");
+                    info ? std::string(info->name) : cat(t.type),
+                    "; minnow reads f32, f16, bf16, q8_0 and q4_0");
       }
       s.type = *type;
       for (uint32_t d = t.dim_count; d-- > 0;) s.shape.push_back(t.dims[d]);
@@ -82,7 +89,12 @@ class GgufSource : public TensorSource {
 class Importer {
  public:
   Importer(const GgufReader& gguf, const TensorSource& source, const std::string& path, ImportedModel& out)
-      : gguf_(gguf), source_(source), path_(path), out_(out), c_(out.config), pick_(source, cat("'", path, "'")) {}
+      : gguf_(gguf),
+        source_(source),
+        path_(path),
+        out_(out),
+        c_(out.config),
+        pick_(source, cat("'", path, "'")) {}
 
   Status run() {
     MINNOW_TRY(config());
@@ -90,7 +102,8 @@ class Importer {
     out_.layers.resize(layers_);
     for (uint32_t i = 0; i < layers_; ++i) MINNOW_TRY(layer(i));
     MINNOW_TRY(pick_.linear(out_.embedding, "token_embd", c_.vocab_size, c_.hidden_size));
-    if (pick_.has("output.weight")) MINNOW_TRY(pick_.linear(out_.head, "output", c_.vocab_size, c_.hidden_size));
+    if (pick_.has("output.weight"))
+      MINNOW_TRY(pick_.linear(out_.head, "output", c_.vocab_size, c_.hidden_size));
     MINNOW_TRY(pick_.norm(out_.final_norm, "output_norm", c_.hidden_size));
     MINNOW_TRY(pick_.finish());
     out_.parameters = pick_.elements();
@@ -119,14 +132,17 @@ class Importer {
     }
     if (architecture_ == nullptr) {
       return fail(Code::unsupported, "'", path_, "': the architecture '", name,
-                  "' is not known in GGUF files; minnow reads llama, qwen2 and qwen3, others from their Hugging Face directory");
+                  "' is not known in GGUF files; minnow reads llama, qwen2 and qwen3, others from their "
+                  "Hugging Face directory");
     }
     c_.architecture = std::string(name);
     const SourceTensor* embedding = source_.find("token_embd.weight");
     if (embedding == nullptr || embedding->shape.size() != 2) {
-      return fail(Code::not_found, "'", path_, "' has no tensor 'token_embd.weight'; it holds a vocabulary only, or is damaged");
+      return fail(Code::not_found, "'", path_,
+                  "' has no tensor 'token_embd.weight'; it holds a vocabulary only, or is damaged");
     }
-    if (embedding->shape[0] > (1u << 24)) return fail(Code::corrupt, "'", path_, "' claims a vocabulary of ", embedding->shape[0]);
+    if (embedding->shape[0] > (1u << 24))
+      return fail(Code::corrupt, "'", path_, "' claims a vocabulary of ", embedding->shape[0]);
     c_.vocab_size = static_cast<uint32_t>(embedding->shape[0]);
     MINNOW_ASSIGN(c_.hidden_size, uint("embedding_length"));
     MINNOW_ASSIGN(layers_, uint("block_count"));
@@ -135,17 +151,20 @@ class Importer {
     MINNOW_ASSIGN(c_.kv_head_count, uint("attention.head_count_kv", c_.head_count));
     MINNOW_ASSIGN(c_.max_context, uint("context_length"));
     if (layers_ == 0 || layers_ > 4096 || c_.head_count == 0 || c_.kv_head_count == 0) {
-      return fail(Code::corrupt, "'", path_, "' claims ", layers_, " layers, ", c_.head_count, " heads, ", c_.kv_head_count,
-                  " KV heads");
+      return fail(Code::corrupt, "'", path_, "' claims ", layers_, " layers, ", c_.head_count, " heads, ",
+                  c_.kv_head_count, " KV heads");
     }
     MINNOW_ASSIGN(c_.head_dim, uint("attention.key_length", c_.hidden_size / c_.head_count));
     MINNOW_ASSIGN(const uint32_t value_dim, uint("attention.value_length", c_.head_dim));
     if (value_dim != c_.head_dim || c_.head_dim == 0) {
-      return fail(Code::unsupported, "'", path_, "' has heads of ", c_.head_dim, " for keys and ", value_dim, " for values");
+      return fail(Code::unsupported, "'", path_, "' has heads of ", c_.head_dim, " for keys and ", value_dim,
+                  " for values");
     }
     for (const char* key : {"expert_count", "attention.sliding_window"}) {
       MINNOW_ASSIGN(const uint32_t v, uint(key, 0));
-      if (v != 0) return fail(Code::unsupported, "'", path_, "' sets '", key, "', which minnow does not read from GGUF files");
+      if (v != 0)
+        return fail(Code::unsupported, "'", path_, "' sets '", key,
+                    "', which minnow does not read from GGUF files");
     }
     c_.embedding_size = c_.hidden_size;
     const std::string eps_key = cat(architecture_->name, ".attention.layer_norm_rms_epsilon");
@@ -162,7 +181,8 @@ class Importer {
       return fail(Code::corrupt, "'", path_, "': rope.dimension_count is ", c_.rotary_dim);
     }
     if (architecture_->interleaved_rope && c_.rotary_dim != c_.head_dim) {
-      return fail(Code::unsupported, "'", path_, "' rotates ", c_.rotary_dim, " of ", c_.head_dim, " dimensions of a head");
+      return fail(Code::unsupported, "'", path_, "' rotates ", c_.rotary_dim, " of ", c_.head_dim,
+                  " dimensions of a head");
     }
     MINNOW_ASSIGN(const double theta, number("rope.freq_base", 10000.0));
     double divide = 1.0;
@@ -211,7 +231,9 @@ class Importer {
     if (architecture_->interleaved_rope) {
       for (ImportedLinear* x : {&l.q, &l.k}) {
         x->weight.interleaved_head_dim = c_.head_dim;
-        if (!x->bias.empty()) return fail(Code::unsupported, "'", path_, "': biases of rotated q and k are not known in GGUF files");
+        if (!x->bias.empty())
+          return fail(Code::unsupported, "'", path_,
+                      "': biases of rotated q and k are not known in GGUF files");
       }
     }
     return {};
@@ -244,7 +266,8 @@ Result<ImportedModel> import_gguf(const std::string& path) {
   } else {
     out.warnings.push_back(cat("'", path, "' carries no tokenizer: the model will take token ids only"));
   }
-  for (const auto& [key, slot] : {std::pair{"general.name", &out.provenance.source}, {"general.license", &out.provenance.license}}) {
+  for (const auto& [key, slot] :
+       {std::pair{"general.name", &out.provenance.source}, {"general.license", &out.provenance.license}}) {
     if (!gguf.has(key)) continue;
     MINNOW_ASSIGN(const std::string_view value, gguf.string(key));
     *slot = std::string(value);

@@ -18,12 +18,18 @@ struct Architecture {
 };
 
 constexpr Architecture kArchitectures[] = {
-    {"LlamaForCausalLM", "llama", Family::llama},       {"MistralForCausalLM", "mistral", Family::llama},
-    {"Qwen2ForCausalLM", "qwen2", Family::llama},       {"Qwen3ForCausalLM", "qwen3", Family::llama},
-    {"SmolLM3ForCausalLM", "smollm3", Family::llama},   {"GraniteForCausalLM", "granite", Family::llama},
-    {"Phi3ForCausalLM", "phi3", Family::phi3},          {"PhiForCausalLM", "phi", Family::phi},
-    {"OPTForCausalLM", "opt", Family::opt},             {"Gemma2ForCausalLM", "gemma2", Family::gemma2},
-    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3}, {"Olmo2ForCausalLM", "olmo2", Family::olmo2},
+    {"LlamaForCausalLM", "llama", Family::llama},
+    {"MistralForCausalLM", "mistral", Family::llama},
+    {"Qwen2ForCausalLM", "qwen2", Family::llama},
+    {"Qwen3ForCausalLM", "qwen3", Family::llama},
+    {"SmolLM3ForCausalLM", "smollm3", Family::llama},
+    {"GraniteForCausalLM", "granite", Family::llama},
+    {"Phi3ForCausalLM", "phi3", Family::phi3},
+    {"PhiForCausalLM", "phi", Family::phi},
+    {"OPTForCausalLM", "opt", Family::opt},
+    {"Gemma2ForCausalLM", "gemma2", Family::gemma2},
+    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3},
+    {"Olmo2ForCausalLM", "olmo2", Family::olmo2},
 };
 
 Result<const Architecture*> find_architecture(const JsonObject& j) {
@@ -54,7 +60,8 @@ Result<Activation> read_activation(const JsonObject& j, const char* key) {
 /// Keys that would change the mathematics in ways minnow does not follow.
 Status refuse_unsupported(const JsonObject& j) {
   if (j.has("quantization_config")) {
-    return fail(Code::unsupported, "'", j.name(), "' describes a model that is already quantised; give the original");
+    return fail(Code::unsupported, "'", j.name(),
+                "' describes a model that is already quantised; give the original");
   }
   for (const char* key : {"qk_layernorm", "use_bidirectional_attention", "use_qk_norm", "rope_interleaved"}) {
     MINNOW_ASSIGN(const bool on, j.boolean(key, false));
@@ -78,7 +85,8 @@ class Reader {
     MINNOW_ASSIGN(c_.ffn_size, j_.uint(opt ? "ffn_dim" : "intermediate_size"));
     MINNOW_ASSIGN(c_.embedding_size, opt ? j_.uint("word_embed_proj_dim", c_.hidden_size) : c_.hidden_size);
     if (out_.layers == 0 || out_.layers > 4096) {
-      return fail(Code::corrupt, "'", j_.name(), "': num_hidden_layers is ", out_.layers, "; 1 to 4096 were expected");
+      return fail(Code::corrupt, "'", j_.name(), "': num_hidden_layers is ", out_.layers,
+                  "; 1 to 4096 were expected");
     }
     if (c_.head_count == 0 || c_.kv_head_count == 0) {
       return fail(Code::corrupt, "'", j_.name(), "': the number of attention heads is 0");
@@ -101,16 +109,23 @@ class Reader {
     c_.norm_eps = static_cast<float>(eps);
     switch (out_.family) {
       case Family::gemma2:
-      case Family::gemma3: c_.norm_placement = format::NormPlacement::sandwich; break;
-      case Family::olmo2: c_.norm_placement = format::NormPlacement::post_branch; break;
+      case Family::gemma3:
+        c_.norm_placement = format::NormPlacement::sandwich;
+        break;
+      case Family::olmo2:
+        c_.norm_placement = format::NormPlacement::post_branch;
+        break;
       case Family::opt: {
         MINNOW_ASSIGN(const bool before, j_.boolean("do_layer_norm_before", true));
         MINNOW_ASSIGN(const bool affine, j_.boolean("layer_norm_elementwise_affine", true));
-        if (!affine) return fail(Code::unsupported, "'", j_.name(), "' has norms without weights, which minnow does not know");
+        if (!affine)
+          return fail(Code::unsupported, "'", j_.name(),
+                      "' has norms without weights, which minnow does not know");
         c_.norm_placement = before ? format::NormPlacement::pre : format::NormPlacement::post_residual;
         break;
       }
-      default: c_.norm_placement = format::NormPlacement::pre;
+      default:
+        c_.norm_placement = format::NormPlacement::pre;
     }
     if (out_.family == Family::gemma3 || c_.architecture == "qwen3") c_.qk_norm = format::QkNorm::per_head;
     if (out_.family == Family::olmo2) c_.qk_norm = format::QkNorm::full;
@@ -119,7 +134,9 @@ class Reader {
 
   Status ffn() {
     const bool gemma = out_.family == Family::gemma2 || out_.family == Family::gemma3;
-    const char* key = out_.family == Family::opt ? "activation_function" : gemma ? "hidden_activation" : "hidden_act";
+    const char* key = out_.family == Family::opt ? "activation_function"
+                      : gemma                    ? "hidden_activation"
+                                                 : "hidden_act";
     if (gemma && !j_.has(key)) {
       c_.activation = Activation::gelu_tanh;  // what the family's code takes when the key is absent
     } else {
@@ -167,7 +184,8 @@ class Reader {
     if (by_type) {
       const Json& types = j_.raw("layer_types");
       if (!types.is_array() || types.size() != out_.layers) {
-        return fail(Code::corrupt, "'", j_.name(), "': 'layer_types' does not have ", out_.layers, " entries");
+        return fail(Code::corrupt, "'", j_.name(), "': 'layer_types' does not have ", out_.layers,
+                    " entries");
       }
       for (uint32_t i = 0; i < out_.layers; ++i) {
         if (types[i] == "sliding_attention") {
@@ -203,7 +221,8 @@ class Reader {
     }
     const bool newer = j_.has("rope_parameters");
     MINNOW_ASSIGN(double partial, j_.number("partial_rotary_factor", out_.family == Family::phi ? 0.5 : 1.0));
-    const JsonObject nested = newer ? JsonObject(j_.raw("rope_parameters"), j_.name() + ".rope_parameters") : j_;
+    const JsonObject nested =
+        newer ? JsonObject(j_.raw("rope_parameters"), j_.name() + ".rope_parameters") : j_;
     if (newer && nested.has("partial_rotary_factor")) {
       MINNOW_ASSIGN(partial, nested.number("partial_rotary_factor"));
     }
@@ -274,7 +293,8 @@ class Reader {
     if (j_.has("no_rope_layers")) {
       const Json& list = j_.raw("no_rope_layers");
       if (!list.is_array() || list.size() != out_.layers) {
-        return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' does not have ", out_.layers, " entries");
+        return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' does not have ", out_.layers,
+                    " entries");
       }
       for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = list[i] == 0 ? -1 : out_.rope[i];
       return {};
@@ -300,7 +320,8 @@ Result<std::vector<int32_t>> read_token_ids(const JsonObject& json, const char* 
   const Json list = value.is_array() ? value : Json::array({value});
   for (const Json& v : list) {
     if (!v.is_number_unsigned() || v.get<uint64_t>() > 0x7fffffffu) {
-      return fail(Code::corrupt, "'", json.name(), "': '", key, "' is ", value.dump(), ", expected a token id or a list of them");
+      return fail(Code::corrupt, "'", json.name(), "': '", key, "' is ", value.dump(),
+                  ", expected a token id or a list of them");
     }
     ids.push_back(v.get<int32_t>());
   }

@@ -47,7 +47,8 @@ class Assembler {
       case Family::opt:
         MINNOW_TRY(pick_.norm(l.attn_norm, p + "self_attn_layer_norm", n));
         return pick_.norm(l.ffn_norm, p + "final_layer_norm", n);
-      case Family::phi: return pick_.norm(l.attn_norm, p + "input_layernorm", n);
+      case Family::phi:
+        return pick_.norm(l.attn_norm, p + "input_layernorm", n);
       case Family::gemma2:
       case Family::gemma3:
         MINNOW_TRY(pick_.norm(l.attn_norm, p + "input_layernorm", n, 1.0f));
@@ -111,7 +112,8 @@ class Assembler {
     if (has_head && !(hf_.tied_said && hf_.tied)) {
       MINNOW_TRY(pick_.linear(out_.head, "lm_head", c_.vocab_size, e));
     } else if (!has_head && hf_.tied_said && !hf_.tied) {
-      return fail(Code::not_found, "tensor 'lm_head.weight' is missing, and the config says that the head is not tied");
+      return fail(Code::not_found,
+                  "tensor 'lm_head.weight' is missing, and the config says that the head is not tied");
     } else {
       pick_.ignore("lm_head.weight");  // a copy of the embedding
     }
@@ -129,10 +131,13 @@ class Assembler {
       case Family::opt:
         if (c_.norm_placement == format::NormPlacement::post_residual) return {};
         return pick_.norm(out_.final_norm, root_ + "final_layer_norm", n);
-      case Family::phi: return pick_.norm(out_.final_norm, root_ + "final_layernorm", n);
+      case Family::phi:
+        return pick_.norm(out_.final_norm, root_ + "final_layernorm", n);
       case Family::gemma2:
-      case Family::gemma3: return pick_.norm(out_.final_norm, root_ + "norm", n, 1.0f);
-      default: return pick_.norm(out_.final_norm, root_ + "norm", n);
+      case Family::gemma3:
+        return pick_.norm(out_.final_norm, root_ + "norm", n, 1.0f);
+      default:
+        return pick_.norm(out_.final_norm, root_ + "norm", n);
     }
   }
 
@@ -145,7 +150,8 @@ class Assembler {
 
 Status add_tokenizer(const std::string& directory, ImportedModel& out) {
   if (!exists(directory + "/tokenizer.json")) {
-    out.warnings.push_back(cat("'", directory, "' has no tokenizer.json: the model will take token ids only"));
+    out.warnings.push_back(
+        cat("'", directory, "' has no tokenizer.json: the model will take token ids only"));
     return {};
   }
   MINNOW_ASSIGN(ImportedTokenizer tokenizer, import_tokenizer_json(directory));

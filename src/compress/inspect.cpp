@@ -80,12 +80,14 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
   out["metadata_bytes"] = c.metadata_size();
   out["schema_version"] = format::kSchemaVersion;
   out["parameters"] = m.parameters;
-  out["bits_per_parameter"] = m.parameters == 0 ? 0.0 : static_cast<double>(c.file_size()) * 8.0 / static_cast<double>(m.parameters);
+  out["bits_per_parameter"] =
+      m.parameters == 0 ? 0.0 : static_cast<double>(c.file_size()) * 8.0 / static_cast<double>(m.parameters);
   out["bytes_per_token"] = model::bytes_per_token(*weights);
   out["config"] = describe(m.config);
   out["layers"] = m.layers.size();
   out["linears"] = Json::array();
-  for (size_t i = 0; i < m.linears.size(); ++i) out["linears"].push_back(describe(m.linears[i], weights->linears[i]));
+  for (size_t i = 0; i < m.linears.size(); ++i)
+    out["linears"].push_back(describe(m.linears[i], weights->linears[i]));
   out["codebooks"] = m.codebooks.size();
   out["provenance"] = {{"source", m.provenance.source},
                        {"license", m.provenance.license},
@@ -101,9 +103,10 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
   const uint32_t isa = detect_isa();
   const model::KernelSet k = model::select_kernels(isa);
   out["machine"] = {{"cpu", cpu_name()}, {"isa", isa_name(isa)}, {"threads", default_thread_count()}};
-  out["kernels"] = {k.linear_f32->name, k.linear_f16->name, k.linear_bf16->name, k.linear_w8->name,  k.quantize->name,
-                    k.qk_f16->name,     k.qk_q8->name,      k.pv_f16->name,      k.pv_q8->name,      k.rms_norm->name,
-                    k.softmax->name,    k.rope->name,       k.activation->name};
+  out["kernels"] = {k.linear_f32->name, k.linear_f16->name, k.linear_bf16->name, k.linear_w8->name,
+                    k.quantize->name,   k.qk_f16->name,     k.qk_q8->name,       k.pv_f16->name,
+                    k.pv_q8->name,      k.rms_norm->name,   k.softmax->name,     k.rope->name,
+                    k.activation->name};
   out["verified"] = verify;
   return out;
 }

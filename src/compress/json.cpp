@@ -12,7 +12,8 @@ Result<Json> parse_json(std::string_view json_text, const std::string& name) {
     return fail(Code::corrupt, "'", name, "' is not valid UTF-8 (byte ", bad, ")");
   }
   Json json = Json::parse(json_text.begin(), json_text.end(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return fail(Code::corrupt, "'", name, "' is not valid JSON; it is damaged or was cut short");
+  if (json.is_discarded())
+    return fail(Code::corrupt, "'", name, "' is not valid JSON; it is damaged or was cut short");
   if (!json.is_object()) return fail(Code::corrupt, "'", name, "' is not a JSON object");
   return json;
 }

@@ -22,7 +22,9 @@ class JsonObject {
   JsonObject(const Json& json, std::string name) : json_(&json), name_(std::move(name)) {}
 
   /// Present and not null.
-  bool has(const char* key) const { return json_->is_object() && json_->contains(key) && !(*json_)[key].is_null(); }
+  bool has(const char* key) const {
+    return json_->is_object() && json_->contains(key) && !(*json_)[key].is_null();
+  }
   const Json& raw(const char* key) const { return (*json_)[key]; }
   const std::string& name() const { return name_; }
 

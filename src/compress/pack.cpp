@@ -65,10 +65,14 @@ Result<Slab> Packer::pack(const RowSource& source, Storage storage) {
   switch (storage) {
     case Storage::source16:
       return pack_float(source, source.tensor->type == SourceType::bf16 ? CodeType::bf16 : CodeType::f16);
-    case Storage::f16: return pack_float(source, CodeType::f16);
-    case Storage::bf16: return pack_float(source, CodeType::bf16);
-    case Storage::f32: return pack_float(source, CodeType::f32);
-    case Storage::w8: return pack_w8(source);
+    case Storage::f16:
+      return pack_float(source, CodeType::f16);
+    case Storage::bf16:
+      return pack_float(source, CodeType::bf16);
+    case Storage::f32:
+      return pack_float(source, CodeType::f32);
+    case Storage::w8:
+      return pack_w8(source);
   }
   return fail(Code::internal, "unknown storage");
 }
@@ -87,8 +91,8 @@ Result<Slab> Packer::pack_float(const RowSource& source, CodeType code) {
     if (code == CodeType::f16) {
       for (uint32_t i = 0; i < source.cols; ++i) {
         if (std::fabs(values[i]) > kLargestHalf) {
-          return fail(Code::unsupported, "tensor '", source.tensor->name, "' holds ", values[i], " at row ", row,
-                      ", which f16 cannot; store it as bf16 or f32");
+          return fail(Code::unsupported, "tensor '", source.tensor->name, "' holds ", values[i], " at row ",
+                      row, ", which f16 cannot; store it as bf16 or f32");
         }
       }
     }

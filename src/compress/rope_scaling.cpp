@@ -12,11 +12,14 @@ using format::Rope;
 /// theta^(-2j / dim), in double; rounded to f32 once at the end.
 std::vector<double> plain_frequencies(const RopeInput& in) {
   std::vector<double> f(in.rotary_dim / 2);
-  for (size_t j = 0; j < f.size(); ++j) f[j] = std::pow(in.theta, -2.0 * static_cast<double>(j) / in.rotary_dim);
+  for (size_t j = 0; j < f.size(); ++j)
+    f[j] = std::pow(in.theta, -2.0 * static_cast<double>(j) / in.rotary_dim);
   return f;
 }
 
-void store(std::vector<float>& out, const std::vector<double>& f) { out.assign(f.begin(), f.end()); }
+void store(std::vector<float>& out, const std::vector<double>& f) {
+  out.assign(f.begin(), f.end());
+}
 
 /// Llama 3.1: long wavelengths slowed by `factor`, short ones kept, a ramp between.
 Status llama3(const RopeInput& in, const JsonObject& s, Rope& rope) {
@@ -46,15 +49,18 @@ Status llama3(const RopeInput& in, const JsonObject& s, Rope& rope) {
 Status yarn(const RopeInput& in, const JsonObject& s, Rope& rope) {
   MINNOW_ASSIGN(const double factor, s.number("factor"));
   MINNOW_ASSIGN(const double original,
-                s.number("original_max_position_embeddings", in.original_context != 0 ? in.original_context : in.max_context));
+                s.number("original_max_position_embeddings",
+                         in.original_context != 0 ? in.original_context : in.max_context));
   MINNOW_ASSIGN(const double fast, s.number("beta_fast", 32.0));
   MINNOW_ASSIGN(const double slow, s.number("beta_slow", 1.0));
   MINNOW_ASSIGN(const double mscale, s.number("mscale", 0.0));
   MINNOW_ASSIGN(const double mscale_all, s.number("mscale_all_dim", 0.0));
   MINNOW_ASSIGN(const bool truncate, s.boolean("truncate", true));
-  if (!(factor >= 1.0) || !(original > 0)) return fail(Code::corrupt, "'", s.name(), "': the yarn factor is below 1");
+  if (!(factor >= 1.0) || !(original > 0))
+    return fail(Code::corrupt, "'", s.name(), "': the yarn factor is below 1");
   const auto attention = [&](double m) { return factor <= 1.0 ? 1.0 : 0.1 * m * std::log(factor) + 1.0; };
-  const double standard = mscale != 0.0 && mscale_all != 0.0 ? attention(mscale) / attention(mscale_all) : attention(1.0);
+  const double standard =
+      mscale != 0.0 && mscale_all != 0.0 ? attention(mscale) / attention(mscale_all) : attention(1.0);
   MINNOW_ASSIGN(const double given, s.number("attention_factor", standard));
   const double dim = in.rotary_dim;
   const auto dimension_of = [&](double turns) {
@@ -79,7 +85,8 @@ Status read_factors(const JsonObject& s, const char* key, size_t count, std::vec
     return fail(Code::corrupt, "'", s.name(), "': '", key, "' is not a list of ", count, " numbers");
   }
   for (const Json& v : s.raw(key)) {
-    if (!v.is_number() || !(v.get<double>() > 0.0)) return fail(Code::corrupt, "'", s.name(), "': '", key, "' holds ", v.dump());
+    if (!v.is_number() || !(v.get<double>() > 0.0))
+      return fail(Code::corrupt, "'", s.name(), "': '", key, "' holds ", v.dump());
     out.push_back(v.get<double>());
   }
   return {};
@@ -92,10 +99,12 @@ Status longrope(const RopeInput& in, const JsonObject& s, Rope& rope) {
   MINNOW_TRY(read_factors(s, "short_factor", half, short_factor));
   MINNOW_TRY(read_factors(s, "long_factor", half, long_factor));
   MINNOW_ASSIGN(const uint32_t original, s.uint("original_max_position_embeddings", in.original_context));
-  if (original < 2) return fail(Code::corrupt, "'", s.name(), "': longrope needs original_max_position_embeddings");
+  if (original < 2)
+    return fail(Code::corrupt, "'", s.name(), "': longrope needs original_max_position_embeddings");
   const double stretch = static_cast<double>(in.max_context) / original;
   MINNOW_ASSIGN(const double factor, s.number("factor", stretch));
-  const double standard = factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(factor) / std::log(static_cast<double>(original)));
+  const double standard =
+      factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(factor) / std::log(static_cast<double>(original)));
   MINNOW_ASSIGN(const double attention, s.number("attention_factor", standard));
   const auto f = plain_frequencies(in);
   std::vector<double> a(half), b(half);
@@ -110,7 +119,8 @@ Status longrope(const RopeInput& in, const JsonObject& s, Rope& rope) {
 }  // namespace
 
 Result<Rope> make_rope(const RopeInput& in, const JsonObject* scaling) {
-  if (!(in.theta > 1.0)) return fail(Code::corrupt, "the rope base is ", in.theta, "; more than 1 was expected");
+  if (!(in.theta > 1.0))
+    return fail(Code::corrupt, "the rope base is ", in.theta, "; more than 1 was expected");
   Rope rope;
   std::string type = "default";
   if (scaling != nullptr) {

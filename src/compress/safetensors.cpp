@@ -35,12 +35,13 @@ class Safetensors : public TensorSource {
 
   Status add_file(const std::string& path) {
     MINNOW_ASSIGN(MappedFile file, MappedFile::open(path));
-    if (file.size() < 8) return fail(Code::corrupt, "'", path, "' has ", file.size(), " bytes, too few for safetensors");
+    if (file.size() < 8)
+      return fail(Code::corrupt, "'", path, "' has ", file.size(), " bytes, too few for safetensors");
     uint64_t header_size = 0;
     std::memcpy(&header_size, file.data(), 8);
     if (header_size > kHeaderLimit || !range_fits(8, header_size, file.size())) {
-      return fail(Code::corrupt, "'", path, "' claims a header of ", header_size, " bytes, the file has ", file.size(),
-                  "; it is damaged or was cut short");
+      return fail(Code::corrupt, "'", path, "' claims a header of ", header_size, " bytes, the file has ",
+                  file.size(), "; it is damaged or was cut short");
     }
     const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, header_size);
     MINNOW_ASSIGN(const Json header, parse_json(text, path + " header"));
@@ -59,7 +60,8 @@ class Safetensors : public TensorSource {
     uint64_t end = 0;
     for (const auto& [begin, stop] : ranges) {
       if (begin != end) {
-        return fail(Code::corrupt, "'", path, "': tensor data ", begin < end ? "overlaps" : "has a hole", " at offset ", begin);
+        return fail(Code::corrupt, "'", path, "': tensor data ", begin < end ? "overlaps" : "has a hole",
+                    " at offset ", begin);
       }
       end = stop;
     }
@@ -72,7 +74,8 @@ class Safetensors : public TensorSource {
 
  private:
   static Result<SourceTensor> read_entry(const std::string& name, const Json& entry, uint64_t data_size,
-                                         const std::string& path, std::vector<std::pair<uint64_t, uint64_t>>& ranges) {
+                                         const std::string& path,
+                                         std::vector<std::pair<uint64_t, uint64_t>>& ranges) {
     const std::string where = cat("'", path, "': tensor '", name, "'");
     if (!entry.is_object()) return fail(Code::corrupt, where, " is not described by an object");
     const JsonObject e(entry, where);
@@ -89,25 +92,31 @@ class Safetensors : public TensorSource {
       return fail(Code::unsupported, where, " has dtype ", dtype, "; minnow reads F32, F16 and BF16");
     }
     const auto all_unsigned = [](const Json& list) {
-      return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& v) { return v.is_number_unsigned(); });
+      return list.is_array() &&
+             std::all_of(list.begin(), list.end(), [](const Json& v) { return v.is_number_unsigned(); });
     };
-    if (!e.has("shape") || !all_unsigned(e.raw("shape"))) return fail(Code::corrupt, where, " has no valid shape");
+    if (!e.has("shape") || !all_unsigned(e.raw("shape")))
+      return fail(Code::corrupt, where, " has no valid shape");
     uint64_t elements = 1;
     for (const Json& d : e.raw("shape")) {
       const auto product = checked_mul(elements, d.get<uint64_t>());
-      if (!product || *product > (uint64_t{1} << 48)) return fail(Code::corrupt, where, " has an absurd shape");
+      if (!product || *product > (uint64_t{1} << 48))
+        return fail(Code::corrupt, where, " has an absurd shape");
       elements = *product;
       t.shape.push_back(d.get<uint64_t>());
     }
     if (!e.has("data_offsets") || !all_unsigned(e.raw("data_offsets")) || e.raw("data_offsets").size() != 2) {
       return fail(Code::corrupt, where, " has no valid data_offsets");
     }
-    const auto begin = e.raw("data_offsets")[0].get<uint64_t>(), end = e.raw("data_offsets")[1].get<uint64_t>();
+    const auto begin = e.raw("data_offsets")[0].get<uint64_t>(),
+               end = e.raw("data_offsets")[1].get<uint64_t>();
     if (begin > end || end > data_size) {
-      return fail(Code::corrupt, where, " lies at ", begin, "..", end, ", the file's data ends at ", data_size);
+      return fail(Code::corrupt, where, " lies at ", begin, "..", end, ", the file's data ends at ",
+                  data_size);
     }
     if (end - begin != source_bytes(t.type, elements)) {
-      return fail(Code::corrupt, where, " takes ", end - begin, " bytes, its shape asks for ", source_bytes(t.type, elements));
+      return fail(Code::corrupt, where, " takes ", end - begin, " bytes, its shape asks for ",
+                  source_bytes(t.type, elements));
     }
     ranges.emplace_back(begin, end);
     return t;
@@ -152,7 +161,8 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& direct
   } else if (exists(single)) {
     MINNOW_TRY(source->add_file(single));
   } else {
-    return fail(Code::not_found, "'", directory, "' holds neither model.safetensors nor model.safetensors.index.json");
+    return fail(Code::not_found, "'", directory,
+                "' holds neither model.safetensors nor model.safetensors.index.json");
   }
   return std::unique_ptr<TensorSource>(std::move(source));
 }

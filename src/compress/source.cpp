@@ -33,11 +33,15 @@ T load(const uint8_t* p) {
 
 uint64_t source_bytes(SourceType type, uint64_t count) {
   switch (type) {
-    case SourceType::f32: return count * 4;
+    case SourceType::f32:
+      return count * 4;
     case SourceType::f16:
-    case SourceType::bf16: return count * 2;
-    case SourceType::q8_0: return count % kBlock == 0 ? count / kBlock * 34 : 0;
-    case SourceType::q4_0: return count % kBlock == 0 ? count / kBlock * 18 : 0;
+    case SourceType::bf16:
+      return count * 2;
+    case SourceType::q8_0:
+      return count % kBlock == 0 ? count / kBlock * 34 : 0;
+    case SourceType::q4_0:
+      return count % kBlock == 0 ? count / kBlock * 18 : 0;
   }
   return 0;
 }
@@ -49,7 +53,9 @@ const char* name_of(SourceType type) {
 
 void widen(SourceType type, const uint8_t* data, uint64_t count, float* out) {
   switch (type) {
-    case SourceType::f32: std::memcpy(out, data, count * 4); break;
+    case SourceType::f32:
+      std::memcpy(out, data, count * 4);
+      break;
     case SourceType::f16:
       for (uint64_t i = 0; i < count; ++i) out[i] = from_half(load<uint16_t>(data + 2 * i));
       break;
@@ -59,7 +65,8 @@ void widen(SourceType type, const uint8_t* data, uint64_t count, float* out) {
     case SourceType::q8_0:  // f16 scale, 32 signed bytes
       for (uint64_t b = 0; b < count / kBlock; ++b, data += 34) {
         const float d = from_half(load<uint16_t>(data));
-        for (uint64_t i = 0; i < kBlock; ++i) out[b * kBlock + i] = d * static_cast<float>(static_cast<int8_t>(data[2 + i]));
+        for (uint64_t i = 0; i < kBlock; ++i)
+          out[b * kBlock + i] = d * static_cast<float>(static_cast<int8_t>(data[2 + i]));
       }
       break;
     case SourceType::q4_0:  // f16 scale, 16 bytes: low nibbles the first half, offset 8
@@ -91,8 +98,8 @@ Status RowSource::read(uint32_t row, float* out) const {
   widen(tensor->type, tensor->data + (uint64_t{first_row} + from) * row_bytes, cols, out);
   for (uint32_t i = 0; i < cols; ++i) {
     if (!std::isfinite(out[i])) {
-      return fail(Code::corrupt, "tensor '", tensor->name, "' holds a value that is not finite at row ", first_row + from,
-                  ", column ", i, "; the source model is damaged");
+      return fail(Code::corrupt, "tensor '", tensor->name, "' holds a value that is not finite at row ",
+                  first_row + from, ", column ", i, "; the source model is damaged");
     }
   }
   return {};

@@ -13,17 +13,18 @@ std::string shape_text(const SourceTensor& t) {
 
 }  // namespace
 
-Status TensorPicker::matrix(RowSource& out, const std::string& name, uint32_t rows, uint32_t cols, uint32_t first,
-                            uint32_t total) {
+Status TensorPicker::matrix(RowSource& out, const std::string& name, uint32_t rows, uint32_t cols,
+                            uint32_t first, uint32_t total) {
   if (total == 0) total = rows;
   const SourceTensor* t = source_.find(name);
   if (t == nullptr) return fail(Code::not_found, where_, ": tensor '", name, "' is missing");
   if (t->shape != std::vector<uint64_t>{total, cols}) {
-    return fail(Code::corrupt, where_, ": tensor '", name, "' is ", shape_text(*t), ", the config asks for ", total, " x ", cols);
+    return fail(Code::corrupt, where_, ": tensor '", name, "' is ", shape_text(*t), ", the config asks for ",
+                total, " x ", cols);
   }
   if (source_bytes(t->type, cols) == 0) {
-    return fail(Code::unsupported, where_, ": tensor '", name, "' is ", name_of(t->type), " with rows of ", cols,
-                ", which its blocks cannot cut");
+    return fail(Code::unsupported, where_, ": tensor '", name, "' is ", name_of(t->type), " with rows of ",
+                cols, ", which its blocks cannot cut");
   }
   used_.insert(name);
   counted_.insert(name);
@@ -38,13 +39,15 @@ Status TensorPicker::vector(std::vector<float>& out, const std::string& name, ui
   const SourceTensor* t = source_.find(name);
   if (t == nullptr) return fail(Code::not_found, where_, ": tensor '", name, "' is missing");
   if (t->elements() != count || source_bytes(t->type, count) == 0) {
-    return fail(Code::corrupt, where_, ": tensor '", name, "' is ", shape_text(*t), ", the config asks for ", count, " values");
+    return fail(Code::corrupt, where_, ": tensor '", name, "' is ", shape_text(*t), ", the config asks for ",
+                count, " values");
   }
   out.resize(count);
   widen(t->type, t->data, count, out.data());
   for (uint64_t i = 0; i < count; ++i) {
     if (!std::isfinite(out[i])) {
-      return fail(Code::corrupt, where_, ": tensor '", name, "' holds a value that is not finite at index ", i);
+      return fail(Code::corrupt, where_, ": tensor '", name, "' holds a value that is not finite at index ",
+                  i);
     }
   }
   used_.insert(name);
@@ -56,8 +59,8 @@ Status TensorPicker::linear(ImportedLinear& out, const std::string& name, uint32
   return fused(out, name, name, rows, cols, 0, rows);
 }
 
-Status TensorPicker::fused(ImportedLinear& out, const std::string& name, const std::string& part, uint32_t rows,
-                           uint32_t cols, uint32_t first, uint32_t total) {
+Status TensorPicker::fused(ImportedLinear& out, const std::string& name, const std::string& part,
+                           uint32_t rows, uint32_t cols, uint32_t first, uint32_t total) {
   out.name = part;
   MINNOW_TRY(matrix(out.weight, name + ".weight", rows, cols, first, total));
   if (!has(name + ".bias")) return {};

@@ -25,8 +25,8 @@ class TensorPicker {
   /// `name`.weight and, if there, `name`.bias.
   Status linear(ImportedLinear& out, const std::string& name, uint32_t rows, uint32_t cols);
   /// Rows [first, first + rows) of the fused linear `name` with `total` rows.
-  Status fused(ImportedLinear& out, const std::string& name, const std::string& part, uint32_t rows, uint32_t cols,
-               uint32_t first, uint32_t total);
+  Status fused(ImportedLinear& out, const std::string& name, const std::string& part, uint32_t rows,
+               uint32_t cols, uint32_t first, uint32_t total);
   /// A vector of `count` floats.
   Status vector(std::vector<float>& out, const std::string& name, uint64_t count);
   /// `name`.weight and, if there, `name`.bias; `offset` is added to the weights (Gemma stores w - 1).

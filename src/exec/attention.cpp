@@ -22,15 +22,16 @@ void pack_heads(float* row, size_t heads, size_t dim, size_t padded) {
   std::fill(row + heads * dim, row + heads * padded, 0.0f);
 }
 
-void norm_heads(const model::KernelSet& kernels, const model::NormWeights& w, float eps, float* row, size_t heads,
-                size_t dim) {
+void norm_heads(const model::KernelSet& kernels, const model::NormWeights& w, float eps, float* row,
+                size_t heads, size_t dim) {
   const NormArgs args{row, dim, w.weight, w.bias, row, dim, heads, dim, eps};
   kernels.rms_norm->fn(&args);
 }
 
 }  // namespace
 
-void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position, size_t m) {
+void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position,
+                      size_t m) {
   const auto& ropes = plan.config->ropes;
   const size_t half = ws.rotary_half;
   for (size_t r = 0; r < ropes.size(); ++r) {
@@ -50,8 +51,8 @@ void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t con
   }
 }
 
-void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache, uint32_t layer,
-                      uint32_t position, size_t m) {
+void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
+                      uint32_t layer, uint32_t position, size_t m) {
   const model::Config& c = *plan.config;
   const model::LayerWeights& w = *plan.layers[layer].weights;
   const size_t dim = c.head_dim, padded = cache.shape().padded_dim();
@@ -63,7 +64,8 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
       float* v = ws.v + t * ws.kv_stride;  // (kv_heads, head_dim)
       if (w.q_norm.present()) {
         norm_heads(plan.kernels, w.q_norm, c.norm_eps, q, full ? 1 : c.head_count, full ? c.q_size() : dim);
-        norm_heads(plan.kernels, w.k_norm, c.norm_eps, k, full ? 1 : c.kv_head_count, full ? c.kv_size() : dim);
+        norm_heads(plan.kernels, w.k_norm, c.norm_eps, k, full ? 1 : c.kv_head_count,
+                   full ? c.kv_size() : dim);
       }
       spread_heads(q, c.head_count, dim, padded);
       spread_heads(k, c.kv_head_count, dim, padded);
@@ -76,21 +78,26 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
         plan.kernels.rope->fn(&rope_k);
       }
       for (uint32_t h = 0; h < c.kv_head_count; ++h) {
-        cache.write(layer, h, position + static_cast<uint32_t>(t), k + h * padded, v + h * padded, plan.kernels);
+        cache.write(layer, h, position + static_cast<uint32_t>(t), k + h * padded, v + h * padded,
+                    plan.kernels);
       }
     }
   });
 }
 
-void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache, uint32_t layer,
-            uint32_t position, size_t m) {
+void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
+            uint32_t layer, uint32_t position, size_t m) {
   const model::Config& c = *plan.config;
   const model::KernelSet& kernels = plan.kernels;
   const uint32_t window = plan.layers[layer].weights->sliding_window;
   const size_t padded = cache.shape().padded_dim(), group = c.group_size();
   const kv::Type type = cache.shape().type;
-  const auto* qk = type == kv::Type::f32 ? kernels.qk_f32 : type == kv::Type::f16 ? kernels.qk_f16 : kernels.qk_q8;
-  const auto* pv = type == kv::Type::f32 ? kernels.pv_f32 : type == kv::Type::f16 ? kernels.pv_f16 : kernels.pv_q8;
+  const auto* qk = type == kv::Type::f32   ? kernels.qk_f32
+                   : type == kv::Type::f16 ? kernels.qk_f16
+                                           : kernels.qk_q8;
+  const auto* pv = type == kv::Type::f32   ? kernels.pv_f32
+                   : type == kv::Type::f16 ? kernels.pv_f16
+                                           : kernels.pv_q8;
 
   // One item: the query heads of one KV head, for one token. They share every K and V row.
   pool.parallel_for(m * c.kv_head_count, m > 1 ? 8 : 1, [&](size_t begin, size_t end, uint32_t slot) {
@@ -105,7 +112,8 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
       AttentionQkArgs dots{};
       dots.q = ws.q + t * ws.q_stride + h * group * padded, dots.q_stride = padded;
       dots.k = rows.k + first * rows.row_stride, dots.row_stride = rows.row_stride;
-      if (rows.k_scale != nullptr) dots.row_scales = rows.k_scale + first * (rows.scale_stride / sizeof(float));
+      if (rows.k_scale != nullptr)
+        dots.row_scales = rows.k_scale + first * (rows.scale_stride / sizeof(float));
       dots.row_scale_stride = rows.scale_stride;
       dots.p0 = 0, dots.p1 = seen, dots.heads = group, dots.d = padded;
       dots.scale = c.attention_scale;
@@ -118,7 +126,8 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
       AttentionPvArgs sum{};
       sum.w = scores, sum.w_stride = seen;
       sum.v = rows.v + first * rows.row_stride, sum.row_stride = rows.row_stride;
-      if (rows.v_scale != nullptr) sum.row_scales = rows.v_scale + first * (rows.scale_stride / sizeof(float));
+      if (rows.v_scale != nullptr)
+        sum.row_scales = rows.v_scale + first * (rows.scale_stride / sizeof(float));
       sum.row_scale_stride = rows.scale_stride;
       sum.p0 = 0, sum.p1 = seen, sum.heads = group, sum.d = padded;
       sum.out = ws.attn + t * ws.q_stride + h * group * padded, sum.out_stride = padded;

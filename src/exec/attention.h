@@ -12,15 +12,16 @@ namespace minnow::exec {
 
 /// Rotates q and k of `m` tokens by their positions (tables already in the workspace), spreads heads to
 /// their padded size and writes K and V rows [position, position + m) of `layer`.
-void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache, uint32_t layer,
-                      uint32_t position, size_t m);
+void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
+                      uint32_t layer, uint32_t position, size_t m);
 
 /// ws.attn (m, heads * head_dim) = softmax(scale * q k^T) v over the rows each token may see.
-void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache, uint32_t layer,
-            uint32_t position, size_t m);
+void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
+            uint32_t layer, uint32_t position, size_t m);
 
 /// Fills the cosine and sine tables of every rope for positions [position, position + m). `context` is
 /// the session's: it decides between the frequencies of a long-context rope.
-void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position, size_t m);
+void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position,
+                      size_t m);
 
 }  // namespace minnow::exec

@@ -19,22 +19,27 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
     return fail(Code::invalid_argument, "context, chunk and logit rows must be at least 1");
   }
   if (c.position == format::PositionKind::learned && options.context > c.max_context) {
-    return fail(Code::invalid_argument, "a context of ", options.context, " was asked for; the model's learned positions end at ",
-                c.max_context);
+    return fail(Code::invalid_argument, "a context of ", options.context,
+                " was asked for; the model's learned positions end at ", c.max_context);
   }
   Decoder d;
   d.plan_ = &plan;
   d.pool_ = &pool;
   const uint32_t chunk = std::min(options.chunk, options.context);
   MINNOW_ASSIGN(d.ws_, Workspace::create(plan, chunk, options.context, pool.threads(), options.logit_rows));
-  const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, c.head_dim, options.context, options.kv};
+  const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, c.head_dim,
+                        options.context, options.kv};
   MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
   d.cancel_ = std::make_unique<std::atomic<bool>>(false);
   return d;
 }
 
-std::span<const float> Decoder::logits() const { return {ws_.logits, plan_->config->vocab_size}; }
-std::span<float> Decoder::mutable_logits() { return {ws_.logits, plan_->config->vocab_size}; }
+std::span<const float> Decoder::logits() const {
+  return {ws_.logits, plan_->config->vocab_size};
+}
+std::span<float> Decoder::mutable_logits() {
+  return {ws_.logits, plan_->config->vocab_size};
+}
 
 uint64_t Decoder::kv_bytes_read() const {
   const kv::Shape& shape = cache_.shape();
@@ -50,10 +55,12 @@ uint64_t Decoder::kv_bytes_read() const {
 Status Decoder::copy_from(const Decoder& other) {
   const kv::Shape &mine = cache_.shape(), &theirs = other.cache_.shape();
   if (plan_ != other.plan_ || mine.type != theirs.type) {
-    return fail(Code::invalid_argument, "a sequence can be copied only between sessions of one model and one KV type");
+    return fail(Code::invalid_argument,
+                "a sequence can be copied only between sessions of one model and one KV type");
   }
   if (other.position_ > mine.context) {
-    return fail(Code::context_full, "the sequence has ", other.position_, " tokens, this session holds ", mine.context);
+    return fail(Code::context_full, "the sequence has ", other.position_, " tokens, this session holds ",
+                mine.context);
   }
   cache_.copy_from(other.cache_, other.position_);
   std::copy_n(other.ws_.logits, plan_->config->vocab_size, ws_.logits);
@@ -66,23 +73,25 @@ Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progr
   if (tokens.empty()) return fail(Code::invalid_argument, "no tokens were given");
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || uint32_t(tokens[i]) >= vocab) {
-      return fail(Code::invalid_argument, "token ", i, " is ", tokens[i], ", outside the vocabulary of ", vocab);
+      return fail(Code::invalid_argument, "token ", i, " is ", tokens[i], ", outside the vocabulary of ",
+                  vocab);
     }
   }
   if (tokens.size() > context() - position_) {
-    return fail(Code::context_full, tokens.size(), " tokens do not fit behind the ", position_, " of a context of ", context(),
-                "; make the session with a larger context, or rewind it");
+    return fail(Code::context_full, tokens.size(), " tokens do not fit behind the ", position_,
+                " of a context of ", context(), "; make the session with a larger context, or rewind it");
   }
   for (size_t done = 0; done < tokens.size();) {
     const size_t m = std::min<size_t>(ws_.chunk, tokens.size() - done);
-    MINNOW_TRY(forward_chunk(tokens.subspan(done, m), done, tokens.size(), sink, done + m == tokens.size(), progress));
+    MINNOW_TRY(forward_chunk(tokens.subspan(done, m), done, tokens.size(), sink, done + m == tokens.size(),
+                             progress));
     done += m;
   }
   return {};
 }
 
-Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink, bool last,
-                              const Progress& progress) {
+Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink,
+                              bool last, const Progress& progress) {
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   fill_rope_tables(*plan_, ws_, context(), position_, m);
@@ -91,8 +100,9 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
     block(layer, m);
     bool stop = cancel_->exchange(false, std::memory_order_relaxed);
     if (progress.report != nullptr) {
-      const float share = (static_cast<float>(done) + static_cast<float>(m * (layer + 1)) / static_cast<float>(layers)) /
-                          static_cast<float>(total);
+      const float share =
+          (static_cast<float>(done) + static_cast<float>(m * (layer + 1)) / static_cast<float>(layers)) /
+          static_cast<float>(total);
       stop = !progress.report(progress.context, share) || stop;
     }
     if (stop) return fail(Code::cancelled, "cancelled after ", done, " of ", total, " tokens");
@@ -102,7 +112,8 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
       const size_t count = std::min(ws_.logit_rows, m - first);
       output(first, count);
       const size_t vocab = plan_->config->vocab_size;
-      for (size_t i = 0; i < count; ++i) MINNOW_TRY(sink->row(done + first + i, {ws_.logits + i * vocab, vocab}));
+      for (size_t i = 0; i < count; ++i)
+        MINNOW_TRY(sink->row(done + first + i, {ws_.logits + i * vocab, vocab}));
       // logits() are those behind the last token
       if (first + count == m && count > 1) std::copy_n(ws_.logits + (count - 1) * vocab, vocab, ws_.logits);
     }
@@ -123,7 +134,8 @@ void Decoder::embed(std::span<const int32_t> tokens) {
     dequantise_row(*w.embedding, static_cast<uint32_t>(tokens[t]), plan_->kernels, out + t * stride);
   }
   if (plan_->embedding_in) {
-    run_linears(*plan_, ws_, *pool_, out, stride, tokens.size(), {{&plan_->embedding_in, ws_.hidden, ws_.hidden_stride}});
+    run_linears(*plan_, ws_, *pool_, out, stride, tokens.size(),
+                {{&plan_->embedding_in, ws_.hidden, ws_.hidden_stride}});
   }
   for (size_t t = 0; t < tokens.size(); ++t) {
     float* h = ws_.hidden + t * ws_.hidden_stride;
@@ -138,8 +150,9 @@ void Decoder::norm(const model::NormWeights& w, const float* x, float* y, size_t
   const Config& c = *plan_->config;
   const auto* kernel = c.norm == format::NormKind::rms ? plan_->kernels.rms_norm : plan_->kernels.layer_norm;
   pool_->parallel_for(rows, 8, [&](size_t r0, size_t r1, uint32_t) {
-    const NormArgs args{x + r0 * ws_.hidden_stride, ws_.hidden_stride, w.weight,      w.bias,    y + r0 * ws_.hidden_stride,
-                        ws_.hidden_stride,          r1 - r0,           c.hidden_size, c.norm_eps};
+    const NormArgs args{
+        x + r0 * ws_.hidden_stride, ws_.hidden_stride, w.weight,      w.bias,    y + r0 * ws_.hidden_stride,
+        ws_.hidden_stride,          r1 - r0,           c.hidden_size, c.norm_eps};
     kernel->fn(&args);
   });
 }
@@ -187,11 +200,12 @@ void Decoder::attention_branch(uint32_t layer, const float* x, size_t m) {
 void Decoder::ffn_branch(uint32_t layer, const float* x, size_t m) {
   const Config& c = *plan_->config;
   const PlanLayer& l = plan_->layers[layer];
-  constexpr ::Activation kKernelNames[] = {::Activation::silu, ::Activation::gelu_tanh, ::Activation::gelu_erf,
-                                           ::Activation::relu};
+  constexpr ::Activation kKernelNames[] = {::Activation::silu, ::Activation::gelu_tanh,
+                                           ::Activation::gelu_erf, ::Activation::relu};
   float* inner = l.gate ? ws_.gate : ws_.up;
   if (l.gate) {
-    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.gate, ws_.gate, ws_.ffn_stride}, {&l.up, ws_.up, ws_.ffn_stride}});
+    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
+                {{&l.gate, ws_.gate, ws_.ffn_stride}, {&l.up, ws_.up, ws_.ffn_stride}});
   } else {
     run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.up, ws_.up, ws_.ffn_stride}});
   }
@@ -215,7 +229,8 @@ void Decoder::output(size_t first, size_t count) {
     x = ws_.normed;
   }
   if (plan_->embedding_out) {
-    run_linears(*plan_, ws_, *pool_, x, stride, count, {{&plan_->embedding_out, ws_.embed, ws_.embedding_stride}});
+    run_linears(*plan_, ws_, *pool_, x, stride, count,
+                {{&plan_->embedding_out, ws_.embed, ws_.embedding_stride}});
     x = ws_.embed;
     stride = ws_.embedding_stride;
   }

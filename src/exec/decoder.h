@@ -70,8 +70,8 @@ class Decoder {
 
  private:
   Decoder() = default;
-  Status forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink, bool last,
-                       const Progress& progress);
+  Status forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink,
+                       bool last, const Progress& progress);
   void embed(std::span<const int32_t> tokens);
   void block(uint32_t layer, size_t m);
   void attention_branch(uint32_t layer, const float* x, size_t m);

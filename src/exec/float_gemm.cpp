@@ -12,8 +12,8 @@ bool float_gemm_available() {
   return available;
 }
 
-bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, const float* x, size_t x_stride, size_t m,
-                float* y, size_t y_stride, size_t n0, size_t n1, float* scratch) {
+bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, const float* x,
+                size_t x_stride, size_t m, float* y, size_t y_stride, size_t n0, size_t n1, float* scratch) {
   const model::SlabWeights& s = w.slabs.front();
   const float infinity = std::numeric_limits<float>::infinity();
   for (size_t n = n0; n < n1; n += kGemmTileRows) {
@@ -38,8 +38,8 @@ bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, 
     }
     xnn_operator_t op = nullptr;
     bool ok = xnn_create_fully_connected_nc_f32(s.padded, rows, x_stride, y_stride, tile,
-                                                w.bias != nullptr ? w.bias + n : nullptr, -infinity, infinity, 0,
-                                                &op) == xnn_status_success;
+                                                w.bias != nullptr ? w.bias + n : nullptr, -infinity, infinity,
+                                                0, &op) == xnn_status_success;
     ok = ok && xnn_setup_fully_connected_nc_f32(op, m, x, y + n, nullptr) == xnn_status_success;
     ok = ok && xnn_run_operator(op, nullptr) == xnn_status_success;
     if (op != nullptr) xnn_delete_operator(op);

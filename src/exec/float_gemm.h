@@ -20,7 +20,7 @@ bool float_gemm_available();
 /// y[i][n] = sum_k x[i][k] W[n][k] + bias[n] for n in [n0, n1), i in [0, m). `slab` is the linear's
 /// only one and a float one. `scratch` holds kGemmTileRows * slab.padded floats of this thread.
 /// False: XNNPACK refused (no memory); y is then unspecified.
-bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, const float* x, size_t x_stride, size_t m,
-                float* y, size_t y_stride, size_t n0, size_t n1, float* scratch);
+bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, const float* x,
+                size_t x_stride, size_t m, float* y, size_t y_stride, size_t n0, size_t n1, float* scratch);
 
 }  // namespace minnow::exec

@@ -13,8 +13,8 @@ using model::Plan;
 using model::SlabWeights;
 
 /// Brings rows [r0, r1) of x into the form: float pieces gathered, coded pieces quantised.
-void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const float* x, size_t x_stride, size_t r0,
-             size_t r1) {
+void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const float* x, size_t x_stride,
+             size_t r0, size_t r1) {
   for (const InputPiece& p : form.pieces) {
     if (p.group != 0) {
       QuantizeArgs a{};
@@ -36,7 +36,8 @@ void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const
     for (size_t r = r0; r < r1; ++r) {
       const float* from = x + r * x_stride;
       float* to = ws.input + r * form.floats + p.offset;
-      for (uint32_t i = 0; i < p.count; ++i) to[i] = from[form.order != nullptr ? form.order[p.first + i] : p.first + i];
+      for (uint32_t i = 0; i < p.count; ++i)
+        to[i] = from[form.order != nullptr ? form.order[p.first + i] : p.first + i];
       std::fill(to + p.count, to + p.padded, 0.0f);
     }
   }
@@ -101,26 +102,29 @@ size_t grain_of(size_t total, size_t m, uint32_t threads) {
 
 }  // namespace
 
-void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride, size_t m,
-                 std::initializer_list<LinearCall> calls) {
+void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
+                 size_t m, std::initializer_list<LinearCall> calls) {
   const Region region{plan, ws, x, x_stride, m};
   for (const LinearCall* first = calls.begin(); first != calls.end();) {
     const InputForm& form = plan.forms[first->linear->form];
     const LinearCall* last = first;
     size_t total = 0;
-    while (last != calls.end() && last->linear->form == first->linear->form) total += (last++)->linear->weights->rows;
+    while (last != calls.end() && last->linear->form == first->linear->form)
+      total += (last++)->linear->weights->rows;
     if (!form.direct()) {
-      pool.parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t) { prepare(plan, ws, form, x, x_stride, r0, r1); });
+      pool.parallel_for(
+          m, 4, [&](size_t r0, size_t r1, uint32_t) { prepare(plan, ws, form, x, x_stride, r0, r1); });
     }
-    pool.parallel_for(total, grain_of(total, m, pool.threads()), [&](size_t begin, size_t end, uint32_t slot) {
-      size_t offset = 0;
-      for (const LinearCall* call = first; call != last; ++call) {
-        const size_t rows = call->linear->weights->rows;
-        const size_t n0 = std::max(begin, offset), n1 = std::min(end, offset + rows);
-        if (n0 < n1) run_rows(region, *call, n0 - offset, n1 - offset, slot);
-        offset += rows;
-      }
-    });
+    pool.parallel_for(total, grain_of(total, m, pool.threads()),
+                      [&](size_t begin, size_t end, uint32_t slot) {
+                        size_t offset = 0;
+                        for (const LinearCall* call = first; call != last; ++call) {
+                          const size_t rows = call->linear->weights->rows;
+                          const size_t n0 = std::max(begin, offset), n1 = std::min(end, offset + rows);
+                          if (n0 < n1) run_rows(region, *call, n0 - offset, n1 - offset, slot);
+                          offset += rows;
+                        }
+                      });
     first = last;
   }
 }

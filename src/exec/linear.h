@@ -18,7 +18,7 @@ struct LinearCall {
 };
 
 /// y = W x + bias for each call. x is (m, cols) with rows x_stride floats apart, zero-padded to 32.
-void run_linears(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride, size_t m,
-                 std::initializer_list<LinearCall> calls);
+void run_linears(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x,
+                 size_t x_stride, size_t m, std::initializer_list<LinearCall> calls);
 
 }  // namespace minnow::exec

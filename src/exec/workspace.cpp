@@ -24,7 +24,9 @@ class Arena {
   uint64_t used_ = 0;
 };
 
-size_t padded(size_t n) { return round_up(n, size_t{format::kChannelPadding}); }
+size_t padded(size_t n) {
+  return round_up(n, size_t{format::kChannelPadding});
+}
 
 uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
                  uint32_t logit_rows, std::byte* base) {
@@ -74,10 +76,11 @@ uint64_t Workspace::bytes(const model::Plan& plan, uint32_t chunk, uint32_t cont
   return lay_out(w, plan, chunk, context, threads, logit_rows, nullptr);
 }
 
-Result<Workspace> Workspace::create(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
-                                    uint32_t logit_rows) {
+Result<Workspace> Workspace::create(const model::Plan& plan, uint32_t chunk, uint32_t context,
+                                    uint32_t threads, uint32_t logit_rows) {
   Workspace w;
-  MINNOW_ASSIGN(w.memory, Buffer::allocate(bytes(plan, chunk, context, threads, logit_rows), "a session's workspace"));
+  MINNOW_ASSIGN(w.memory,
+                Buffer::allocate(bytes(plan, chunk, context, threads, logit_rows), "a session's workspace"));
   lay_out(w, plan, chunk, context, threads, logit_rows, w.memory.data());
   return w;
 }

@@ -50,7 +50,8 @@ struct Workspace {
   static Result<Workspace> create(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
                                   uint32_t logit_rows);
   /// The bytes create() would take.
-  static uint64_t bytes(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads, uint32_t logit_rows);
+  static uint64_t bytes(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
+                        uint32_t logit_rows);
 };
 
 }  // namespace minnow::exec

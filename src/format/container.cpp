@@ -15,19 +15,21 @@
 namespace minnow::format {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, ".mnw files are little-endian and used as they lie");
+static_assert(std::endian::native == std::endian::little,
+              ".mnw files are little-endian and used as they lie");
 
 constexpr const char* kRemedy = "; the file is damaged, make or download it again";
 
 Result<Header> read_header(std::span<const std::byte> bytes) {
   if (bytes.size() < kHeaderSize) {
-    return fail(Code::corrupt, "the file has ", bytes.size(), " bytes, too few for a .mnw header of ", kHeaderSize,
-                kRemedy);
+    return fail(Code::corrupt, "the file has ", bytes.size(), " bytes, too few for a .mnw header of ",
+                kHeaderSize, kRemedy);
   }
   Header h;
   std::memcpy(&h, bytes.data(), sizeof h);
   if (std::memcmp(h.magic, kMagic, sizeof kMagic) != 0) {
-    return fail(Code::unsupported, "this is not a .mnw file (wrong magic bytes); make one with 'minnow compress'");
+    return fail(Code::unsupported,
+                "this is not a .mnw file (wrong magic bytes); make one with 'minnow compress'");
   }
   if (h.header_checksum != checksum(bytes.first(offsetof(Header, header_checksum)))) {
     return fail(Code::corrupt, "the header's checksum does not match", kRemedy);
@@ -37,7 +39,8 @@ Result<Header> read_header(std::span<const std::byte> bytes) {
                 kSchemaVersion, "; make the file again with this version's 'minnow compress'");
   }
   if (h.header_size != kHeaderSize || h.reserved != 0) {
-    return fail(Code::corrupt, "the header claims a size of ", h.header_size, " bytes, it has ", kHeaderSize, kRemedy);
+    return fail(Code::corrupt, "the header claims a size of ", h.header_size, " bytes, it has ", kHeaderSize,
+                kRemedy);
   }
   if (h.file_size != bytes.size()) {
     return fail(Code::corrupt, "the file has ", bytes.size(), " bytes, its header says ", h.file_size,
@@ -62,9 +65,10 @@ Status check_segments(const Metadata& m, const Header& h, std::span<const std::b
   std::vector<Range> ranges;
   for (size_t i = 0; i < m.segments.size(); ++i) {
     const Segment& s = m.segments[i];
-    if (!range_fits(s.offset, s.size, h.file_size) || s.offset < kHeaderSize || s.offset % kSegmentAlignment != 0) {
-      return fail(Code::corrupt, "segment ", i, " (offset ", s.offset, ", ", s.size, " bytes) does not lie inside the file",
-                  kRemedy);
+    if (!range_fits(s.offset, s.size, h.file_size) || s.offset < kHeaderSize ||
+        s.offset % kSegmentAlignment != 0) {
+      return fail(Code::corrupt, "segment ", i, " (offset ", s.offset, ", ", s.size,
+                  " bytes) does not lie inside the file", kRemedy);
     }
     ranges.push_back({s.offset, s.offset + s.size, i});
     if (s.kind == SegmentKind::small && checksum(bytes.subspan(s.offset, s.size)) != s.checksum) {
@@ -75,7 +79,8 @@ Status check_segments(const Metadata& m, const Header& h, std::span<const std::b
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
   for (size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i].begin < ranges[i - 1].end) {
-      return fail(Code::corrupt, "segments ", ranges[i - 1].index, " and ", ranges[i].index, " overlap", kRemedy);
+      return fail(Code::corrupt, "segments ", ranges[i - 1].index, " and ", ranges[i].index, " overlap",
+                  kRemedy);
     }
   }
   return {};
@@ -98,7 +103,8 @@ class TensorCheck {
                   " elements) does not lie inside its segment", kRemedy);
     }
     if (t.dtype != DType::f32 || m_.segments[t.segment].kind != SegmentKind::small) return {};
-    const auto* values = reinterpret_cast<const float*>(bytes_.data() + m_.segments[t.segment].offset + t.offset);
+    const auto* values =
+        reinterpret_cast<const float*>(bytes_.data() + m_.segments[t.segment].offset + t.offset);
     for (uint64_t i = 0; i < t.count; ++i) {
       if (!std::isfinite(values[i])) {
         return fail(Code::corrupt, what, " holds a value that is not finite at index ", i, kRemedy);
@@ -112,26 +118,28 @@ class TensorCheck {
     return tensor(n.bias, DType::f32, what + ".bias");
   }
 
-  Status strided(const Linear& l, const char* what, uint64_t base, uint64_t stride, uint64_t units, uint64_t unit_bytes,
-                 uint64_t alignment) const {
+  Status strided(const Linear& l, const char* what, uint64_t base, uint64_t stride, uint64_t units,
+                 uint64_t unit_bytes, uint64_t alignment) const {
     const uint64_t segment_size = m_.segments[l.segment].size;
     const bool aligned = base % alignment == 0 && (units <= 1 || stride % alignment == 0);
     if (units == 0 || unit_bytes == 0 || (units > 1 && stride < unit_bytes) || !aligned) {
-      return fail(Code::corrupt, "linear '", l.name, "': its ", what, " have a base, stride or size that cannot be (base ",
-                  base, ", stride ", stride, ", ", units, " units of ", unit_bytes, " bytes)", kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "': its ", what,
+                  " have a base, stride or size that cannot be (base ", base, ", stride ", stride, ", ",
+                  units, " units of ", unit_bytes, " bytes)", kRemedy);
     }
     const auto span = checked_mul(units - 1, stride);
     const auto end = span ? checked_add(*span, unit_bytes) : std::nullopt;
     if (!end || !range_fits(base, *end, segment_size) || segment_size - base - *end < kSlabSlack) {
-      return fail(Code::corrupt, "linear '", l.name, "': its ", what, " do not lie inside segment ", l.segment, kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "': its ", what, " do not lie inside segment ",
+                  l.segment, kRemedy);
     }
     return {};
   }
 
   Status slab(const Linear& l, const Slab& s) const {
     if (s.code == CodeType::none || s.count == 0 || s.count > l.cols) {
-      return fail(Code::corrupt, "linear '", l.name, "' has a slab without a code type or with ", s.count, " channels",
-                  kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "' has a slab without a code type or with ", s.count,
+                  " channels", kRemedy);
     }
     const SlabExtent e = extent_of(s, l.layout, l.rows);
     MINNOW_TRY(strided(l, "codes", s.base, s.row_stride, e.units, e.unit_bytes, kSegmentAlignment));
@@ -142,19 +150,21 @@ class TensorCheck {
       return {};
     }
     if (s.group != 32 && s.group != 64 && s.group != 128) {
-      return fail(Code::unsupported, "linear '", l.name, "' has a group size of ", s.group, "; 32, 64 and 128 are known");
+      return fail(Code::unsupported, "linear '", l.name, "' has a group size of ", s.group,
+                  "; 32, 64 and 128 are known");
     }
-    if (s.scale_type == ScaleType::none) return fail(Code::corrupt, "linear '", l.name, "' has codes without scales", kRemedy);
+    if (s.scale_type == ScaleType::none)
+      return fail(Code::corrupt, "linear '", l.name, "' has codes without scales", kRemedy);
     const uint64_t scale_size = size_of(s.scale_type);
-    MINNOW_TRY(strided(l, "scales", s.scale_base, s.scale_stride, e.scale_units, e.scales_per_unit * scale_size,
-                       scale_size));
+    MINNOW_TRY(strided(l, "scales", s.scale_base, s.scale_stride, e.scale_units,
+                       e.scales_per_unit * scale_size, scale_size));
     if (s.zero_type != ZeroType::midpoint) {
       const uint64_t bytes = s.zero_type == ZeroType::u8 ? e.scales_per_unit : (e.scales_per_unit + 1) / 2;
       MINNOW_TRY(strided(l, "zeros", s.zero_base, s.zero_stride, e.scale_units, bytes, 1));
     }
     if (!s.levels.empty() && s.levels.size() != (size_t{1} << bits_of(s.code))) {
-      return fail(Code::corrupt, "linear '", l.name, "' has ", s.levels.size(), " levels for codes of ", bits_of(s.code),
-                  " bits", kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "' has ", s.levels.size(), " levels for codes of ",
+                  bits_of(s.code), " bits", kRemedy);
     }
     return {};
   }
@@ -162,27 +172,29 @@ class TensorCheck {
   Status linear(const Linear& l) const {
     constexpr uint32_t kLimit = 1u << 28;
     if (l.rows == 0 || l.cols == 0 || l.rows > kLimit || l.cols > kLimit || l.segment >= m_.segments.size()) {
-      return fail(Code::corrupt, "linear '", l.name, "' claims a shape of ", l.rows, " x ", l.cols, " in segment ",
-                  l.segment, kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "' claims a shape of ", l.rows, " x ", l.cols,
+                  " in segment ", l.segment, kRemedy);
     }
     uint64_t next = 0;
     for (const Slab& s : l.slabs) {
       if (s.first_channel != next) {
-        return fail(Code::corrupt, "linear '", l.name, "': a slab starts at channel ", s.first_channel, ", expected ", next,
-                    kRemedy);
+        return fail(Code::corrupt, "linear '", l.name, "': a slab starts at channel ", s.first_channel,
+                    ", expected ", next, kRemedy);
       }
       next += s.count;
       MINNOW_TRY(slab(l, s));
     }
     if (next != l.cols) {
-      return fail(Code::corrupt, "linear '", l.name, "': its slabs hold ", next, " of ", l.cols, " channels", kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "': its slabs hold ", next, " of ", l.cols, " channels",
+                  kRemedy);
     }
     if (l.input_order < -1 || l.input_order >= int64_t(m_.input_orders.size())) {
-      return fail(Code::corrupt, "linear '", l.name, "' names the input order ", l.input_order, ", there are ",
-                  m_.input_orders.size(), kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "' names the input order ", l.input_order,
+                  ", there are ", m_.input_orders.size(), kRemedy);
     }
     if (l.input_order >= 0 && m_.input_orders[size_t(l.input_order)].count != l.cols) {
-      return fail(Code::corrupt, "linear '", l.name, "': its input order has another length than its inputs", kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "': its input order has another length than its inputs",
+                  kRemedy);
     }
     MINNOW_TRY(sized(l, l.bias, l.rows, "bias"));
     MINNOW_TRY(sized(l, l.input_centre, l.cols, "input centre"));
@@ -207,7 +219,8 @@ class TensorCheck {
  private:
   Status sized(const Linear& l, const TensorRef& t, uint64_t count, const char* what) const {
     if (t.present() && t.count != count) {
-      return fail(Code::corrupt, "linear '", l.name, "' has ", t.count, " values of ", what, ", expected ", count, kRemedy);
+      return fail(Code::corrupt, "linear '", l.name, "' has ", t.count, " values of ", what, ", expected ",
+                  count, kRemedy);
     }
     return tensor(t, DType::f32, cat("linear '", l.name, "': ", what));
   }
@@ -239,7 +252,8 @@ Status check_tensors(const Metadata& m, std::span<const std::byte> bytes) {
     const Codebook& c = m.codebooks[i];
     const std::string where = cat("codebook ", i);
     if (!c.values.present() || c.values.count != uint64_t{c.centroids} * c.dim) {
-      return fail(Code::corrupt, where, " does not hold ", c.centroids, " centroids of ", c.dim, " values", kRemedy);
+      return fail(Code::corrupt, where, " does not hold ", c.centroids, " centroids of ", c.dim, " values",
+                  kRemedy);
     }
     MINNOW_TRY(check.tensor(c.values, DType::none, where + " values"));
     MINNOW_TRY(check.tensor(c.scales, DType::f32, where + " scales"));
@@ -254,7 +268,9 @@ Status check_tensors(const Metadata& m, std::span<const std::byte> bytes) {
 
 }  // namespace
 
-uint64_t checksum(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+uint64_t checksum(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 Result<Container> Container::open(MappedFile file) {
   const auto bytes = file.bytes();

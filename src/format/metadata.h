@@ -27,7 +27,17 @@ inline constexpr uint32_t kChannelPadding = 32;
 /// Output rows interleaved in one panel.
 inline constexpr uint32_t kPanelRows = 16;
 
-enum class DType : uint8_t { none = 0, f32 = 1, f16 = 2, bf16 = 3, u8 = 4, i8 = 5, u16 = 6, u32 = 7, i32 = 8 };
+enum class DType : uint8_t {
+  none = 0,
+  f32 = 1,
+  f16 = 2,
+  bf16 = 3,
+  u8 = 4,
+  i8 = 5,
+  u16 = 6,
+  u32 = 7,
+  i32 = 8
+};
 enum class CodeType : uint8_t { none = 0, f32 = 1, f16 = 2, bf16 = 3, u2 = 4, u3 = 5, u4 = 6, u8 = 7 };
 enum class Layout : uint8_t { row = 0, panel = 1, channel = 2 };
 enum class ScaleType : uint8_t { none = 0, f16 = 1, f32 = 2, u8 = 3 };

@@ -38,10 +38,10 @@ fb::Offset<schema::Norm> pack(fb::FlatBufferBuilder& b, const Norm& n) {
 
 fb::Offset<schema::Slab> pack(fb::FlatBufferBuilder& b, const Slab& s) {
   const auto levels = s.levels.empty() ? 0 : b.CreateVector(s.levels);
-  return schema::CreateSlab(b, static_cast<schema::CodeType>(s.code), s.group, s.first_channel, s.count, s.base,
-                            s.row_stride, static_cast<schema::ScaleType>(s.scale_type), s.scale_base,
-                            s.scale_stride, static_cast<schema::ZeroType>(s.zero_type), s.zero_base, s.zero_stride,
-                            levels);
+  return schema::CreateSlab(b, static_cast<schema::CodeType>(s.code), s.group, s.first_channel, s.count,
+                            s.base, s.row_stride, static_cast<schema::ScaleType>(s.scale_type), s.scale_base,
+                            s.scale_stride, static_cast<schema::ZeroType>(s.zero_type), s.zero_base,
+                            s.zero_stride, levels);
 }
 
 fb::Offset<schema::Linear> pack(fb::FlatBufferBuilder& b, const Linear& l) {
@@ -59,8 +59,8 @@ fb::Offset<schema::Linear> pack(fb::FlatBufferBuilder& b, const Linear& l) {
 fb::Offset<schema::Layer> pack(fb::FlatBufferBuilder& b, const Layer& l) {
   const auto attn = pack(b, l.attn_norm), attn_post = pack(b, l.attn_post_norm), ffn = pack(b, l.ffn_norm),
              ffn_post = pack(b, l.ffn_post_norm), q = pack(b, l.q_norm), k = pack(b, l.k_norm);
-  return schema::CreateLayer(b, l.q, l.k, l.v, l.o, l.gate, l.up, l.down, attn, attn_post, ffn, ffn_post, q, k,
-                             l.sliding_window, l.rope);
+  return schema::CreateLayer(b, l.q, l.k, l.v, l.o, l.gate, l.up, l.down, attn, attn_post, ffn, ffn_post, q,
+                             k, l.sliding_window, l.rope);
 }
 
 fb::Offset<schema::Config> pack(fb::FlatBufferBuilder& b, const Config& c) {
@@ -104,7 +104,8 @@ fb::Offset<schema::Config> pack(fb::FlatBufferBuilder& b, const Config& c) {
 fb::Offset<schema::Codebook> pack(fb::FlatBufferBuilder& b, const Codebook& c) {
   const auto values = pack(c.values), scales = pack(c.scales), whitening = pack(c.whitening);
   return schema::CreateCodebook(b, c.layer, c.kv_head, c.centroids, c.dim, &values,
-                                c.scales.present() ? &scales : nullptr, c.whitening.present() ? &whitening : nullptr);
+                                c.scales.present() ? &scales : nullptr,
+                                c.whitening.present() ? &whitening : nullptr);
 }
 
 // ---- decoding -----------------------------------------------------------------------------------
@@ -206,8 +207,8 @@ class Decoder {
     out.attention_softcap = c.attention_softcap(), out.logits_softcap = c.logits_softcap();
     if (c.ropes() != nullptr) {
       for (const auto* r : *c.ropes()) {
-        out.ropes.push_back(
-            {floats(r->inv_freq()), r->attention_factor(), floats(r->inv_freq_long()), r->original_context()});
+        out.ropes.push_back({floats(r->inv_freq()), r->attention_factor(), floats(r->inv_freq_long()),
+                             r->original_context()});
       }
     }
     return out;
@@ -280,14 +281,16 @@ Result<Metadata> decode_metadata(std::span<const std::byte> bytes) {
                 "; the file is damaged, make or download it again");
   }
   const schema::Model& in = *schema::GetModel(data);
-  if (in.config() == nullptr || in.segments() == nullptr || in.linears() == nullptr || in.layers() == nullptr) {
+  if (in.config() == nullptr || in.segments() == nullptr || in.linears() == nullptr ||
+      in.layers() == nullptr) {
     return fail(Code::corrupt, "the metadata lacks its config, segments, linears or layers");
   }
   Decoder d;
   Metadata m;
   m.config = d.config(*in.config());
   for (const auto* s : *in.segments()) {
-    m.segments.push_back({s->offset(), s->size(), s->checksum(), d.enum_of<SegmentKind>(s->kind(), "a segment's kind")});
+    m.segments.push_back(
+        {s->offset(), s->size(), s->checksum(), d.enum_of<SegmentKind>(s->kind(), "a segment's kind")});
   }
   for (const auto* l : *in.linears()) m.linears.push_back(d.linear(*l));
   if (in.input_orders() != nullptr) {

@@ -7,7 +7,9 @@ namespace minnow::format {
 namespace {
 
 /// Exponent bits all ones: infinity or NaN.
-bool finite16(uint16_t bits, uint16_t exponent) { return (bits & exponent) != exponent; }
+bool finite16(uint16_t bits, uint16_t exponent) {
+  return (bits & exponent) != exponent;
+}
 
 bool finite_run(CodeType code, const uint8_t* p, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
@@ -51,7 +53,8 @@ Status verify_payload(const Container& container) {
   const Metadata& m = container.metadata();
   for (uint32_t i = 0; i < m.segments.size(); ++i) {
     if (checksum(container.segment(i)) != m.segments[i].checksum) {
-      return fail(Code::corrupt, "the checksum of segment ", i, " does not match; the file is damaged, make or download it again");
+      return fail(Code::corrupt, "the checksum of segment ", i,
+                  " does not match; the file is damaged, make or download it again");
     }
   }
   for (const Linear& l : m.linears) {

@@ -32,7 +32,9 @@ Result<Writer> Writer::create(const std::string& path) {
   return Writer(std::move(state));
 }
 
-uint64_t Writer::bytes_written() const { return state_->file.position(); }
+uint64_t Writer::bytes_written() const {
+  return state_->file.position();
+}
 
 Status Writer::begin_segment(SegmentKind kind, bool large) {
   if (state_->open) return fail(Code::bad_state, "a segment is already open");

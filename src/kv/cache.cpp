@@ -4,7 +4,9 @@
 
 namespace minnow::kv {
 
-const char* name_of(Type type) { return type == Type::f32 ? "f32" : type == Type::f16 ? "f16" : "q8"; }
+const char* name_of(Type type) {
+  return type == Type::f32 ? "f32" : type == Type::f16 ? "f16" : "q8";
+}
 
 Result<Type> type_from(const std::string& name) {
   for (Type t : {Type::f32, Type::f16, Type::q8}) {
@@ -45,7 +47,9 @@ void Cache::write(uint32_t layer, uint32_t kv_head, uint32_t position, const flo
   for (const float* x : {k, v}) {
     uint8_t* half = row + (x == v ? shape_.half_bytes() : 0);
     switch (shape_.type) {
-      case Type::f32: std::memcpy(half, x, dim * sizeof(float)); break;
+      case Type::f32:
+        std::memcpy(half, x, dim * sizeof(float));
+        break;
       case Type::f16: {
         const ConvertArgs args{x, half, dim};
         kernels.f32_to_f16->fn(&args);

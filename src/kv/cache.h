@@ -25,7 +25,9 @@ struct Shape {
   Type type = Type::f16;
 
   uint32_t padded_dim() const { return (head_dim + 31) / 32 * 32; }
-  uint64_t half_bytes() const { return padded_dim() * (type == Type::f32 ? 4u : type == Type::f16 ? 2u : 1u); }
+  uint64_t half_bytes() const {
+    return padded_dim() * (type == Type::f32 ? 4u : type == Type::f16 ? 2u : 1u);
+  }
   uint64_t row_bytes() const { return (2 * half_bytes() + 63) / 64 * 64; }
   uint64_t rows() const { return uint64_t{layers} * kv_heads * context; }
   /// Bytes of rows and scales together.

@@ -29,7 +29,8 @@ struct KernelSet {
   const SoftmaxKernel* softmax = nullptr;
   const RopeKernel* rope = nullptr;
   const AxpyKernel* axpy = nullptr;
-  const ConvertKernel *f16_to_f32 = nullptr, *bf16_to_f32 = nullptr, *f32_to_f16 = nullptr, *f32_to_bf16 = nullptr;
+  const ConvertKernel *f16_to_f32 = nullptr, *bf16_to_f32 = nullptr, *f32_to_f16 = nullptr,
+                      *f32_to_bf16 = nullptr;
 };
 
 KernelSet select_kernels(uint32_t isa);

@@ -16,14 +16,16 @@ Status check_supported(const LinearWeights& w) {
                   format::name_of(w.layout), " layout, for which this version has no kernel");
     }
     if (!s.levels.empty()) {
-      return fail(Code::unsupported, "linear '", w.name, "' has non-uniform levels, for which this version has no kernel");
+      return fail(Code::unsupported, "linear '", w.name,
+                  "' has non-uniform levels, for which this version has no kernel");
     }
     if (s.group != 0 && s.scale_type != format::ScaleType::f16) {
       return fail(Code::unsupported, "linear '", w.name, "' has scales that are not f16");
     }
   }
   if (w.thresholds != nullptr || w.input_centre != nullptr) {
-    return fail(Code::unsupported, "linear '", w.name, "' has activation thresholds, which this version cannot apply");
+    return fail(Code::unsupported, "linear '", w.name,
+                "' has activation thresholds, which this version cannot apply");
   }
   return {};
 }
@@ -74,11 +76,11 @@ class Builder {
 }  // namespace
 
 bool InputForm::operator==(const InputForm& other) const {
-  return order == other.order &&
-         std::equal(pieces.begin(), pieces.end(), other.pieces.begin(), other.pieces.end(),
-                    [](const InputPiece& a, const InputPiece& b) {
-                      return a.first == b.first && a.count == b.count && a.group == b.group;
-                    });
+  return order == other.order && std::equal(pieces.begin(), pieces.end(), other.pieces.begin(),
+                                            other.pieces.end(), [](const InputPiece& a, const InputPiece& b) {
+                                              return a.first == b.first && a.count == b.count &&
+                                                     a.group == b.group;
+                                            });
 }
 
 Result<Plan> Plan::create(const Weights& weights, uint32_t isa) {

@@ -14,16 +14,16 @@ Status check_config(const Config& c, const Metadata& m) {
     uint64_t value, low, high;
   };
   const Named sizes[] = {
-      {"vocab_size", c.vocab_size, 1, 1u << 24},      {"hidden_size", c.hidden_size, 1, 1u << 17},
-      {"head_count", c.head_count, 1, 1u << 12},      {"kv_head_count", c.kv_head_count, 1, c.head_count},
-      {"head_dim", c.head_dim, 1, 1u << 12},          {"ffn_size", c.ffn_size, 1, 1u << 20},
-      {"max_context", c.max_context, 1, 1u << 30},    {"embedding_size", c.embedding_size, 1, 1u << 17},
-      {"rotary_dim", c.rotary_dim, 0, c.head_dim},    {"number of layers", m.layers.size(), 1, 1u << 12},
+      {"vocab_size", c.vocab_size, 1, 1u << 24},   {"hidden_size", c.hidden_size, 1, 1u << 17},
+      {"head_count", c.head_count, 1, 1u << 12},   {"kv_head_count", c.kv_head_count, 1, c.head_count},
+      {"head_dim", c.head_dim, 1, 1u << 12},       {"ffn_size", c.ffn_size, 1, 1u << 20},
+      {"max_context", c.max_context, 1, 1u << 30}, {"embedding_size", c.embedding_size, 1, 1u << 17},
+      {"rotary_dim", c.rotary_dim, 0, c.head_dim}, {"number of layers", m.layers.size(), 1, 1u << 12},
   };
   for (const Named& s : sizes) {
     if (s.value < s.low || s.value > s.high) {
-      return fail(Code::corrupt, "the model's ", s.name, " is ", s.value, "; between ", s.low, " and ", s.high,
-                  " was expected");
+      return fail(Code::corrupt, "the model's ", s.name, " is ", s.value, "; between ", s.low, " and ",
+                  s.high, " was expected");
     }
   }
   if (c.head_count % c.kv_head_count != 0) {
@@ -57,7 +57,8 @@ Status check_config(const Config& c, const Metadata& m) {
         if (!std::isfinite(f)) return fail(Code::corrupt, "rope ", i, " has a frequency that is not finite");
       }
     }
-    if (!std::isfinite(r.attention_factor)) return fail(Code::corrupt, "rope ", i, " has no finite attention factor");
+    if (!std::isfinite(r.attention_factor))
+      return fail(Code::corrupt, "rope ", i, " has no finite attention factor");
   }
   return {};
 }
@@ -80,8 +81,10 @@ class Resolver {
         sw.padded = s.padded(), sw.groups = s.groups();
         sw.codes = base + s.base, sw.code_stride = s.row_stride;
         sw.scale_type = s.scale_type;
-        if (s.scale_type != format::ScaleType::none) sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
-        if (s.zero_type != format::ZeroType::midpoint) sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
+        if (s.scale_type != format::ScaleType::none)
+          sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
+        if (s.zero_type != format::ZeroType::midpoint)
+          sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
         sw.levels = s.levels;
         w.slabs.push_back(sw);
       }
@@ -93,22 +96,24 @@ class Resolver {
     return {};
   }
 
-  Status linear(const LinearWeights*& slot, int32_t index, const std::string& what, uint32_t rows, uint32_t cols,
-                bool required) const {
+  Status linear(const LinearWeights*& slot, int32_t index, const std::string& what, uint32_t rows,
+                uint32_t cols, bool required) const {
     if (index == -1 && !required) return {};
     if (index < 0 || size_t(index) >= out_.linears.size()) {
-      return fail(Code::corrupt, what, " is missing (index ", index, " of ", out_.linears.size(), " linears)");
+      return fail(Code::corrupt, what, " is missing (index ", index, " of ", out_.linears.size(),
+                  " linears)");
     }
     const LinearWeights& w = out_.linears[size_t(index)];
     if (w.rows != rows || w.cols != cols) {
-      return fail(Code::corrupt, what, " ('", w.name, "') is ", w.rows, " x ", w.cols, ", the config asks for ", rows, " x ",
-                  cols);
+      return fail(Code::corrupt, what, " ('", w.name, "') is ", w.rows, " x ", w.cols,
+                  ", the config asks for ", rows, " x ", cols);
     }
     slot = &w;
     return {};
   }
 
-  Status norm(NormWeights& slot, const format::Norm& n, const std::string& what, uint32_t size, bool required) const {
+  Status norm(NormWeights& slot, const format::Norm& n, const std::string& what, uint32_t size,
+              bool required) const {
     if (!n.present()) {
       return required ? fail(Code::corrupt, what, " is missing") : Status();
     }
@@ -129,7 +134,8 @@ class Resolver {
     MINNOW_TRY(linear(l.k, in.k, where + "k", c.kv_size(), c.hidden_size, true));
     MINNOW_TRY(linear(l.v, in.v, where + "v", c.kv_size(), c.hidden_size, true));
     MINNOW_TRY(linear(l.o, in.o, where + "o", c.hidden_size, c.q_size(), true));
-    MINNOW_TRY(linear(l.gate, in.gate, where + "gate", c.ffn_size, c.hidden_size, c.ffn == format::FfnKind::gated));
+    MINNOW_TRY(
+        linear(l.gate, in.gate, where + "gate", c.ffn_size, c.hidden_size, c.ffn == format::FfnKind::gated));
     MINNOW_TRY(linear(l.up, in.up, where + "up", c.ffn_size, c.hidden_size, true));
     MINNOW_TRY(linear(l.down, in.down, where + "down", c.hidden_size, c.ffn_size, true));
     if (c.ffn == format::FfnKind::plain && l.gate != nullptr) {
@@ -144,7 +150,8 @@ class Resolver {
     MINNOW_TRY(norm(l.attn_post_norm, in.attn_post_norm, where + "attn_post_norm", c.hidden_size, after));
     MINNOW_TRY(norm(l.ffn_post_norm, in.ffn_post_norm, where + "ffn_post_norm", c.hidden_size, after));
     if (!two && l.ffn_norm.present()) {
-      return fail(Code::unsupported, where, "has a norm of its own for the FFN of a parallel block; minnow knows only a shared one");
+      return fail(Code::unsupported, where,
+                  "has a norm of its own for the FFN of a parallel block; minnow knows only a shared one");
     }
     if ((!before && (l.attn_norm.present() || l.ffn_norm.present())) ||
         (!after && (l.attn_post_norm.present() || l.ffn_post_norm.present()))) {
@@ -155,7 +162,8 @@ class Resolver {
     MINNOW_TRY(norm(l.q_norm, in.q_norm, where + "q_norm", full ? c.q_size() : c.head_dim, qk));
     MINNOW_TRY(norm(l.k_norm, in.k_norm, where + "k_norm", full ? c.kv_size() : c.head_dim, qk));
     l.sliding_window = in.sliding_window;
-    if (in.rope < -1 || in.rope >= int64_t(c.ropes.size()) || (in.rope >= 0 && c.position != format::PositionKind::rope)) {
+    if (in.rope < -1 || in.rope >= int64_t(c.ropes.size()) ||
+        (in.rope >= 0 && c.position != format::PositionKind::rope)) {
       return fail(Code::corrupt, where, "names rope ", in.rope, ", the config has ", c.ropes.size());
     }
     if (in.rope >= 0) l.rope = &c.ropes[size_t(in.rope)];
@@ -167,25 +175,29 @@ class Resolver {
     MINNOW_TRY(linear(out_.embedding, m_.embedding, "the embedding", c.vocab_size, c.embedding_size, true));
     MINNOW_TRY(linear(out_.head, m_.head, "the output head", c.vocab_size, c.embedding_size, true));
     const bool projected = c.embedding_size != c.hidden_size;
-    MINNOW_TRY(linear(out_.embedding_in, m_.embedding_in, "embedding_in", c.hidden_size, c.embedding_size, projected));
-    MINNOW_TRY(linear(out_.embedding_out, m_.embedding_out, "embedding_out", c.embedding_size, c.hidden_size, projected));
+    MINNOW_TRY(linear(out_.embedding_in, m_.embedding_in, "embedding_in", c.hidden_size, c.embedding_size,
+                      projected));
+    MINNOW_TRY(linear(out_.embedding_out, m_.embedding_out, "embedding_out", c.embedding_size, c.hidden_size,
+                      projected));
     MINNOW_TRY(norm(out_.final_norm, m_.final_norm, "the final norm", c.hidden_size,
                     c.norm_placement != format::NormPlacement::post_residual));
     if (c.position == format::PositionKind::learned) {
       if (m_.positions.count != uint64_t{c.max_context} * c.hidden_size) {
-        return fail(Code::corrupt, "the learned positions hold ", m_.positions.count, " values, expected ", c.max_context,
-                    " x ", c.hidden_size);
+        return fail(Code::corrupt, "the learned positions hold ", m_.positions.count, " values, expected ",
+                    c.max_context, " x ", c.hidden_size);
       }
       out_.positions = c_.floats(m_.positions).data();
     }
-    if (m_.bos_id < -1 || m_.bos_id >= int64_t(c.vocab_size)) return fail(Code::corrupt, "bos_id ", m_.bos_id, " is out of range");
+    if (m_.bos_id < -1 || m_.bos_id >= int64_t(c.vocab_size))
+      return fail(Code::corrupt, "bos_id ", m_.bos_id, " is out of range");
     for (int32_t id : m_.eos_ids) {
-      if (id < 0 || uint32_t(id) >= c.vocab_size) return fail(Code::corrupt, "eos id ", id, " is out of range");
+      if (id < 0 || uint32_t(id) >= c.vocab_size)
+        return fail(Code::corrupt, "eos id ", id, " is out of range");
     }
     for (const format::Codebook& b : m_.codebooks) {
       if (b.layer >= m_.layers.size() || b.kv_head >= c.kv_head_count || b.dim != c.head_dim) {
-        return fail(Code::corrupt, "a codebook for layer ", b.layer, ", KV head ", b.kv_head, ", dimension ", b.dim,
-                    " does not fit the model");
+        return fail(Code::corrupt, "a codebook for layer ", b.layer, ", KV head ", b.kv_head, ", dimension ",
+                    b.dim, " does not fit the model");
       }
     }
     return {};
@@ -224,9 +236,11 @@ Result<Weights> Weights::create(const Container& container) {
 uint64_t bytes_per_token(const Weights& weights) {
   uint64_t total = weights.head->bytes();
   for (const LayerWeights& l : weights.layers) {
-    for (const LinearWeights* w : {l.q, l.k, l.v, l.o, l.gate, l.up, l.down}) total += w != nullptr ? w->bytes() : 0;
+    for (const LinearWeights* w : {l.q, l.k, l.v, l.o, l.gate, l.up, l.down})
+      total += w != nullptr ? w->bytes() : 0;
   }
-  for (const LinearWeights* w : {weights.embedding_in, weights.embedding_out}) total += w != nullptr ? w->bytes() : 0;
+  for (const LinearWeights* w : {weights.embedding_in, weights.embedding_out})
+    total += w != nullptr ? w->bytes() : 0;
   return total;
 }
 

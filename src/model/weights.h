@@ -55,13 +55,13 @@ struct NormWeights {
 };
 
 struct LayerWeights {
-  const LinearWeights* q = nullptr;     // (heads * head_dim, hidden)
-  const LinearWeights* k = nullptr;     // (kv_heads * head_dim, hidden)
-  const LinearWeights* v = nullptr;     // (kv_heads * head_dim, hidden)
-  const LinearWeights* o = nullptr;     // (hidden, heads * head_dim)
-  const LinearWeights* gate = nullptr;  // (ffn, hidden), gated FFNs only
-  const LinearWeights* up = nullptr;    // (ffn, hidden)
-  const LinearWeights* down = nullptr;  // (hidden, ffn)
+  const LinearWeights* q = nullptr;                                // (heads * head_dim, hidden)
+  const LinearWeights* k = nullptr;                                // (kv_heads * head_dim, hidden)
+  const LinearWeights* v = nullptr;                                // (kv_heads * head_dim, hidden)
+  const LinearWeights* o = nullptr;                                // (hidden, heads * head_dim)
+  const LinearWeights* gate = nullptr;                             // (ffn, hidden), gated FFNs only
+  const LinearWeights* up = nullptr;                               // (ffn, hidden)
+  const LinearWeights* down = nullptr;                             // (hidden, ffn)
   NormWeights attn_norm, attn_post_norm, ffn_norm, ffn_post_norm;  // (hidden)
   NormWeights q_norm, k_norm;  // (head_dim) per head, or all heads at once
   uint32_t sliding_window = 0;

@@ -25,7 +25,9 @@ struct Case {
   RunAs how{};
 };
 
-std::vector<std::string> complete(const std::string& model) { return {"complete", "-m", model, "--ids", "1,2", "-n", "2"}; }
+std::vector<std::string> complete(const std::string& model) {
+  return {"complete", "-m", model, "--ids", "1,2", "-n", "2"};
+}
 std::vector<std::string> compress_args(const std::string& input, const TempDir& dir) {
   return {"compress", input, "-o", dir.file("out.mnw")};
 }
@@ -97,7 +99,8 @@ Case tensors(const char* name, const char* message, std::function<void(nlohmann:
 }
 
 Case tokenizer(const char* name, const char* message, const std::string& json) {
-  return directory(name, message, [json](const std::string& path) { std::ofstream(path + "/tokenizer.json") << json; });
+  return directory(name, message,
+                   [json](const std::string& path) { std::ofstream(path + "/tokenizer.json") << json; });
 }
 
 Case gguf(const char* name, const char* message, std::function<Bytes()> make) {
@@ -110,7 +113,9 @@ Case gguf(const char* name, const char* message, std::function<Bytes()> make) {
 Gguf gguf_header() {
   Gguf g;
   g.text("general.architecture", "llama").uint("llama.embedding_length", 32).uint("llama.block_count", 1);
-  g.uint("llama.feed_forward_length", 64).uint("llama.attention.head_count", 2).uint("llama.context_length", 64);
+  g.uint("llama.feed_forward_length", 64)
+      .uint("llama.attention.head_count", 2)
+      .uint("llama.context_length", 64);
   g.number("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   return g;
 }
@@ -128,16 +133,20 @@ std::vector<Case> cases() {
   c.push_back(mnw("metadata bit flipped", "metadata's checksum", [](Bytes& b) { b[b.size() - 40] ^= 1; }));
   c.push_back(header("another version", "schema version 7", [](Header& h) { h.version = 7; }));
   c.push_back(header("another header size", "claims a size of", [](Header& h) { h.header_size = 4096; }));
-  c.push_back(header("metadata outside", "the metadata (offset", [](Header& h) { h.metadata_offset = uint64_t{1} << 63; }));
+  c.push_back(header("metadata outside", "the metadata (offset",
+                     [](Header& h) { h.metadata_offset = uint64_t{1} << 63; }));
   c.push_back(mnw("metadata of zeros", "not a valid FlatBuffer", [](Bytes& b) {
     edit_header(b, [&](Header& h) {
       std::fill(b.begin() + static_cast<std::ptrdiff_t>(h.metadata_offset), b.end(), char{0});
-      h.metadata_checksum = format::checksum(std::as_bytes(std::span(b)).subspan(h.metadata_offset, h.metadata_size));
+      h.metadata_checksum =
+          format::checksum(std::as_bytes(std::span(b)).subspan(h.metadata_offset, h.metadata_size));
     });
   }));
   // Segments and slabs
-  c.push_back(meta("overlapping segments", "overlap", [](Metadata& m) { m.segments[1].offset = m.segments[0].offset; }));
-  c.push_back(meta("segment outside", "segment 0 (offset", [](Metadata& m) { m.segments[0].size = uint64_t{1} << 62; }));
+  c.push_back(meta("overlapping segments", "overlap",
+                   [](Metadata& m) { m.segments[1].offset = m.segments[0].offset; }));
+  c.push_back(meta("segment outside", "segment 0 (offset",
+                   [](Metadata& m) { m.segments[0].size = uint64_t{1} << 62; }));
   c.push_back(meta("segment wraps around", "segment 1 (offset", [](Metadata& m) {
     m.segments[1].offset = ~uint64_t{63};
     m.segments[1].size = 128;
@@ -148,24 +157,30 @@ std::vector<Case> cases() {
     auto m = format::decode_metadata(std::as_bytes(std::span(b)).subspan(h.metadata_offset, h.metadata_size));
     b[m->segments[1].offset] ^= 1;
   }));
-  c.push_back(meta("slab outside", "its codes do not lie inside segment", [](Metadata& m) { m.linears[0].slabs[0].base = uint64_t{1} << 40; }));
-  c.push_back(meta("slab stride overflows", "codes have a base, stride", [](Metadata& m) { m.linears[1].slabs[0].row_stride = 1; }));
-  c.push_back(meta("stride of 2^63", "'model.layers.0.self_attn.q_proj': its codes do not", [](Metadata& m) {
-    m.linears[1].slabs[0].row_stride = uint64_t{1} << 63;
-  }));
-  c.push_back(meta("scales outside", "its scales do not lie inside", [](Metadata& m) { m.linears[2].slabs[0].scale_base = uint64_t{1} << 50; }));
+  c.push_back(meta("slab outside", "its codes do not lie inside segment",
+                   [](Metadata& m) { m.linears[0].slabs[0].base = uint64_t{1} << 40; }));
+  c.push_back(meta("slab stride overflows", "codes have a base, stride",
+                   [](Metadata& m) { m.linears[1].slabs[0].row_stride = 1; }));
+  c.push_back(meta("stride of 2^63", "'model.layers.0.self_attn.q_proj': its codes do not",
+                   [](Metadata& m) { m.linears[1].slabs[0].row_stride = uint64_t{1} << 63; }));
+  c.push_back(meta("scales outside", "its scales do not lie inside",
+                   [](Metadata& m) { m.linears[2].slabs[0].scale_base = uint64_t{1} << 50; }));
   c.push_back(meta("group of 48", "group size of 48", [](Metadata& m) { m.linears[0].slabs[0].group = 48; }));
-  c.push_back(meta("codes without scales", "codes without scales", [](Metadata& m) { m.linears[0].slabs[0].scale_type = format::ScaleType::none; }));
+  c.push_back(meta("codes without scales", "codes without scales",
+                   [](Metadata& m) { m.linears[0].slabs[0].scale_type = format::ScaleType::none; }));
   c.push_back(meta("no slabs", "its slabs hold 0 of", [](Metadata& m) { m.linears[0].slabs.clear(); }));
-  c.push_back(meta("slab with a gap", "a slab starts at channel 9", [](Metadata& m) { m.linears[0].slabs[0].first_channel = 9; }));
+  c.push_back(meta("slab with a gap", "a slab starts at channel 9",
+                   [](Metadata& m) { m.linears[0].slabs[0].first_channel = 9; }));
   c.push_back(meta("absurd rows", "claims a shape of", [](Metadata& m) { m.linears[0].rows = 0xffffffffu; }));
-  c.push_back(meta("unknown layout kernel", "in panel layout, for which this version has no kernel", [](Metadata& m) {
-    m.linears[3].layout = format::Layout::panel;
-    m.linears[3].slabs[0].scale_stride = 1u << 10;
-    m.linears[3].slabs[0].row_stride = 1u << 10;
-    m.linears[3].slabs[0].base = m.linears[3].slabs[0].scale_base = 0;
-  }));
-  c.push_back(meta("input order out of range", "names the input order 5", [](Metadata& m) { m.linears[0].input_order = 5; }));
+  c.push_back(
+      meta("unknown layout kernel", "in panel layout, for which this version has no kernel", [](Metadata& m) {
+        m.linears[3].layout = format::Layout::panel;
+        m.linears[3].slabs[0].scale_stride = 1u << 10;
+        m.linears[3].slabs[0].row_stride = 1u << 10;
+        m.linears[3].slabs[0].base = m.linears[3].slabs[0].scale_base = 0;
+      }));
+  c.push_back(meta("input order out of range", "names the input order 5",
+                   [](Metadata& m) { m.linears[0].input_order = 5; }));
   c.push_back(meta("input order not a permutation", "is not a permutation", [](Metadata& m) {
     m.input_orders.push_back({1, format::DType::u32, 0, 64});
     m.linears[1].input_order = 0;
@@ -190,7 +205,8 @@ std::vector<Case> cases() {
                  Bytes b = good_mnw();
                  edit_metadata(b, [](Metadata& m, Bytes& file) {
                    const uint16_t nan = 0x7e00;
-                   std::memcpy(file.data() + m.segments[0].offset + m.linears[2].slabs[0].scale_base, &nan, 2);
+                   std::memcpy(file.data() + m.segments[0].offset + m.linears[2].slabs[0].scale_base, &nan,
+                               2);
                  });
                  write_bytes(dir.file("m.mnw"), b);
                  return std::vector<std::string>{"info", dir.file("m.mnw"), "--verify"};
@@ -203,53 +219,83 @@ std::vector<Case> cases() {
                }});
   // The model's shape
   c.push_back(meta("linear missing", "layer 0 q is missing", [](Metadata& m) { m.layers[0].q = -1; }));
-  c.push_back(meta("linear index out of range", "layer 1 down is missing (index 9999", [](Metadata& m) { m.layers[1].down = 9999; }));
-  c.push_back(meta("linear of the wrong shape", "the config asks for", [](Metadata& m) { m.layers[0].k = m.layers[0].gate; }));
+  c.push_back(meta("linear index out of range", "layer 1 down is missing (index 9999",
+                   [](Metadata& m) { m.layers[1].down = 9999; }));
+  c.push_back(meta("linear of the wrong shape", "the config asks for",
+                   [](Metadata& m) { m.layers[0].k = m.layers[0].gate; }));
   c.push_back(meta("norm missing", "ffn_norm is missing", [](Metadata& m) { m.layers[0].ffn_norm = {}; }));
-  c.push_back(meta("norm of the wrong length", "attn_norm has 5 values", [](Metadata& m) { m.layers[0].attn_norm.weight.count = 5; }));
-  c.push_back(meta("heads that do not divide", "cannot share 3 KV heads", [](Metadata& m) { m.config.kv_head_count = 3; }));
+  c.push_back(meta("norm of the wrong length", "attn_norm has 5 values",
+                   [](Metadata& m) { m.layers[0].attn_norm.weight.count = 5; }));
+  c.push_back(meta("heads that do not divide", "cannot share 3 KV heads",
+                   [](Metadata& m) { m.config.kv_head_count = 3; }));
   c.push_back(meta("no heads", "kv_head_count is 0", [](Metadata& m) { m.config.kv_head_count = 0; }));
   c.push_back(meta("no vocabulary", "vocab_size is 0", [](Metadata& m) { m.config.vocab_size = 0; }));
   c.push_back(meta("no layers", "number of layers is 0", [](Metadata& m) { m.layers.clear(); }));
   c.push_back(meta("NaN epsilon", "norm_eps is nan", [](Metadata& m) { m.config.norm_eps = NAN; }));
-  c.push_back(meta("rope of the wrong length", "frequencies, expected", [](Metadata& m) { m.config.ropes[0].inv_freq.resize(3); }));
+  c.push_back(meta("rope of the wrong length", "frequencies, expected",
+                   [](Metadata& m) { m.config.ropes[0].inv_freq.resize(3); }));
   c.push_back(meta("rope index out of range", "names rope 4", [](Metadata& m) { m.layers[0].rope = 4; }));
-  c.push_back(meta("eos out of range", "eos id 100000 is out of range", [](Metadata& m) { m.eos_ids = {100000}; }));
+  c.push_back(
+      meta("eos out of range", "eos id 100000 is out of range", [](Metadata& m) { m.eos_ids = {100000}; }));
   c.push_back(meta("tokenizer that is none", "okenizer", [](Metadata& m) { m.tokenizer_segment = 1; }));
-  c.push_back(meta("tokenizer segment out of range", "the tokenizer is said to be segment 77", [](Metadata& m) { m.tokenizer_segment = 77; }));
+  c.push_back(meta("tokenizer segment out of range", "the tokenizer is said to be segment 77",
+                   [](Metadata& m) { m.tokenizer_segment = 77; }));
   // Paths
-  c.push_back({"no such model", "cannot open", [](const TempDir& dir) { return complete(dir.file("none.mnw")); }});
-  c.push_back({"a directory as model", "it is a directory", [](const TempDir& dir) { return complete(dir.path()); }});
-  c.push_back({"a device as model", "it is not a regular file", [](const TempDir&) { return complete("/dev/zero"); }});
-  c.push_back({"no such source", "cannot find", [](const TempDir& dir) { return compress_args(dir.file("none"), dir); }});
-  c.push_back({"output into a missing folder", "cannot create", [](const TempDir& dir) {
-                 return std::vector<std::string>{"compress", kFixture, "-o", dir.file("no/such/folder/m.mnw")};
-               }});
+  c.push_back(
+      {"no such model", "cannot open", [](const TempDir& dir) { return complete(dir.file("none.mnw")); }});
+  c.push_back(
+      {"a directory as model", "it is a directory", [](const TempDir& dir) { return complete(dir.path()); }});
+  c.push_back({"a device as model", "it is not a regular file",
+               [](const TempDir&) { return complete("/dev/zero"); }});
+  c.push_back({"no such source", "cannot find",
+               [](const TempDir& dir) { return compress_args(dir.file("none"), dir); }});
+  c.push_back(
+      {"output into a missing folder", "cannot create", [](const TempDir& dir) {
+         return std::vector<std::string>{"compress", kFixture, "-o", dir.file("no/such/folder/m.mnw")};
+       }});
   c.push_back({"output onto a directory", "exists and is not a regular file", [](const TempDir& dir) {
                  fs::create_directory(dir.file("out.mnw"));
                  return std::vector<std::string>{"compress", kFixture, "-o", dir.file("out.mnw")};
                }});
-  c.push_back({"a file that grows too large", "cannot write", [](const TempDir& dir) { return compress_args(kFixture, dir); }, {false, 20000}});
+  c.push_back({"a file that grows too large",
+               "cannot write",
+               [](const TempDir& dir) { return compress_args(kFixture, dir); },
+               {false, 20000}});
   // config.json
-  c.push_back(directory("no config", "config.json': No such file", [](const std::string& p) { fs::remove(p + "/config.json"); }));
-  c.push_back(directory("config not JSON", "is not valid JSON", [](const std::string& p) { std::ofstream(p + "/config.json") << "{\"a\": "; }));
-  c.push_back(directory("config not an object", "is not a JSON object", [](const std::string& p) { std::ofstream(p + "/config.json") << "[]"; }));
+  c.push_back(directory("no config", "config.json': No such file",
+                        [](const std::string& p) { fs::remove(p + "/config.json"); }));
+  c.push_back(directory("config not JSON", "is not valid JSON",
+                        [](const std::string& p) { std::ofstream(p + "/config.json") << "{\"a\": "; }));
+  c.push_back(directory("config not an object", "is not a JSON object",
+                        [](const std::string& p) { std::ofstream(p + "/config.json") << "[]"; }));
   c.push_back(directory("config not UTF-8", "not valid UTF-8", [](const std::string& p) {
     std::ofstream(p + "/config.json") << "{\"model_type\": \"\xff\xfe\"}";
   }));
-  c.push_back(config("unknown architecture", "architecture 'WhaleForCausalLM' is not known", [](auto& j) { j["architectures"] = {"WhaleForCausalLM"}; }));
-  c.push_back(config("unknown rope", "rope type 'spiral' is not known", [](auto& j) { j["rope_parameters"]["rope_type"] = "spiral"; }));
-  c.push_back(config("unknown activation", "activation 'mish' is not known", [](auto& j) { j["hidden_act"] = "mish"; }));
-  c.push_back(config("already quantised", "already quantised", [](auto& j) { j["quantization_config"] = {{"bits", 4}}; }));
+  c.push_back(config("unknown architecture", "architecture 'WhaleForCausalLM' is not known",
+                     [](auto& j) { j["architectures"] = {"WhaleForCausalLM"}; }));
+  c.push_back(config("unknown rope", "rope type 'spiral' is not known",
+                     [](auto& j) { j["rope_parameters"]["rope_type"] = "spiral"; }));
+  c.push_back(config("unknown activation", "activation 'mish' is not known",
+                     [](auto& j) { j["hidden_act"] = "mish"; }));
+  c.push_back(config("already quantised", "already quantised", [](auto& j) {
+    j["quantization_config"] = {{"bits", 4}};
+  }));
   c.push_back(config("key missing", "lacks the key 'hidden_size'", [](auto& j) { j.erase("hidden_size"); }));
-  c.push_back(config("negative size", "'intermediate_size' is -5", [](auto& j) { j["intermediate_size"] = -5; }));
-  c.push_back(config("absurd layers", "num_hidden_layers is 2000000000", [](auto& j) { j["num_hidden_layers"] = 2000000000; }));
-  c.push_back(config("text for a number", "'rms_norm_eps' is \"small\"", [](auto& j) { j["rms_norm_eps"] = "small"; }));
-  c.push_back(config("more layers than tensors", "tensor 'model.layers.3.input_layernorm.weight' is missing", [](auto& j) { j["num_hidden_layers"] = 4; }));
-  c.push_back(config("fewer layers than tensors", "has no place in this architecture", [](auto& j) { j["num_hidden_layers"] = 2; }));
-  c.push_back(config("head that is not there", "the config says that the head is not tied", [](auto& j) { j["tie_word_embeddings"] = false; }));
+  c.push_back(
+      config("negative size", "'intermediate_size' is -5", [](auto& j) { j["intermediate_size"] = -5; }));
+  c.push_back(config("absurd layers", "num_hidden_layers is 2000000000",
+                     [](auto& j) { j["num_hidden_layers"] = 2000000000; }));
+  c.push_back(config("text for a number", "'rms_norm_eps' is \"small\"",
+                     [](auto& j) { j["rms_norm_eps"] = "small"; }));
+  c.push_back(config("more layers than tensors", "tensor 'model.layers.3.input_layernorm.weight' is missing",
+                     [](auto& j) { j["num_hidden_layers"] = 4; }));
+  c.push_back(config("fewer layers than tensors", "has no place in this architecture",
+                     [](auto& j) { j["num_hidden_layers"] = 2; }));
+  c.push_back(config("head that is not there", "the config says that the head is not tied",
+                     [](auto& j) { j["tie_word_embeddings"] = false; }));
   // model.safetensors
-  c.push_back(directory("no weights", "holds neither model.safetensors", [](const std::string& p) { fs::remove(p + "/model.safetensors"); }));
+  c.push_back(directory("no weights", "holds neither model.safetensors",
+                        [](const std::string& p) { fs::remove(p + "/model.safetensors"); }));
   c.push_back(directory("weights cut short", "'model.norm.weight' lies at", [](const std::string& p) {
     fs::resize_file(p + "/model.safetensors", fs::file_size(p + "/model.safetensors") - 1);
   }));
@@ -259,13 +305,18 @@ std::vector<Case> cases() {
     std::memcpy(b.data(), &lie, 8);
     write_bytes(p + "/model.safetensors", b);
   }));
-  c.push_back(directory("weights of eight bytes", "too few for safetensors", [](const std::string& p) { write_bytes(p + "/model.safetensors", {1, 2, 3}); }));
+  c.push_back(directory("weights of eight bytes", "too few for safetensors", [](const std::string& p) {
+    write_bytes(p + "/model.safetensors", {1, 2, 3});
+  }));
   c.push_back(tensors("tensor missing", "tensor 'model.norm.weight' is missing", [](auto& j, Bytes& data) {
-    const size_t begin = j["model.norm.weight"]["data_offsets"][0], end = j["model.norm.weight"]["data_offsets"][1];
+    const size_t begin = j["model.norm.weight"]["data_offsets"][0],
+                 end = j["model.norm.weight"]["data_offsets"][1];
     if (end == data.size()) data.resize(begin);
     j.erase("model.norm.weight");
   }));
-  c.push_back(tensors("tensor of the wrong shape", "the config asks for 320 x 64", [](auto& j, Bytes&) { j[kEmbedding]["shape"] = {64, 320}; }));
+  c.push_back(tensors("tensor of the wrong shape", "the config asks for 320 x 64", [](auto& j, Bytes&) {
+    j[kEmbedding]["shape"] = {64, 320};
+  }));
   c.push_back(tensors("unknown tensor", "tensor 'model.extra' has no place", [](auto& j, Bytes& data) {
     j["model.extra"] = {{"dtype", "BF16"}, {"shape", {1}}, {"data_offsets", {data.size(), data.size() + 2}}};
     data.resize(data.size() + 2);
@@ -273,46 +324,61 @@ std::vector<Case> cases() {
   c.push_back(tensors("overlapping tensors", "tensor data overlaps", [](auto& j, Bytes& data) {
     j["model.extra"] = {{"dtype", "BF16"}, {"shape", {1}}, {"data_offsets", {data.size() - 2, data.size()}}};
   }));
-  c.push_back(tensors("a hole", "its tensors take", [](auto&, Bytes& data) { data.resize(data.size() + 64); }));
-  c.push_back(tensors("integer weights", "has dtype I64", [](auto& j, Bytes&) { j[kEmbedding]["dtype"] = "I64"; }));
-  c.push_back(tensors("absurd shape", "has an absurd shape", [](auto& j, Bytes&) { j[kEmbedding]["shape"] = {uint64_t{1} << 40, uint64_t{1} << 40}; }));
-  c.push_back(tensors("size that contradicts the shape", "its shape asks for", [](auto& j, Bytes&) { j[kEmbedding]["shape"] = {319, 64}; }));
+  c.push_back(
+      tensors("a hole", "its tensors take", [](auto&, Bytes& data) { data.resize(data.size() + 64); }));
+  c.push_back(
+      tensors("integer weights", "has dtype I64", [](auto& j, Bytes&) { j[kEmbedding]["dtype"] = "I64"; }));
+  c.push_back(tensors("absurd shape", "has an absurd shape", [](auto& j, Bytes&) {
+    j[kEmbedding]["shape"] = {uint64_t{1} << 40, uint64_t{1} << 40};
+  }));
+  c.push_back(tensors("size that contradicts the shape", "its shape asks for", [](auto& j, Bytes&) {
+    j[kEmbedding]["shape"] = {319, 64};
+  }));
   c.push_back(tensors("NaN weight", "holds a value that is not finite at row", [](auto& j, Bytes& data) {
     const size_t begin = j[kEmbedding]["data_offsets"][0];
     data[begin + 6] = static_cast<char>(0xc0), data[begin + 7] = 0x7f;
   }));
   // Shards
   const auto index = [](const std::string& p, const std::string& shard) {
-    std::ofstream(p + "/model.safetensors.index.json") << nlohmann::json{{"weight_map", {{"model.norm.weight", shard}}}}.dump();
+    std::ofstream(p + "/model.safetensors.index.json")
+        << nlohmann::json{{"weight_map", {{"model.norm.weight", shard}}}}.dump();
   };
-  c.push_back(directory("shard outside the folder", "is said to be in '../other.safetensors'", [=](const std::string& p) { index(p, "../other.safetensors"); }));
-  c.push_back(directory("index that names itself", "is said to be in 'model.safetensors.index.json'", [=](const std::string& p) {
-    index(p, "model.safetensors.index.json");
-  }));
-  c.push_back(directory("shard missing", "model-2.safetensors': No such file", [=](const std::string& p) { index(p, "model-2.safetensors"); }));
+  c.push_back(directory("shard outside the folder", "is said to be in '../other.safetensors'",
+                        [=](const std::string& p) { index(p, "../other.safetensors"); }));
+  c.push_back(directory("index that names itself", "is said to be in 'model.safetensors.index.json'",
+                        [=](const std::string& p) { index(p, "model.safetensors.index.json"); }));
+  c.push_back(directory("shard missing", "model-2.safetensors': No such file",
+                        [=](const std::string& p) { index(p, "model-2.safetensors"); }));
   c.push_back(directory("index lists what no shard holds", "no shard holds it", [](const std::string& p) {
-    std::ofstream(p + "/model.safetensors.index.json") << R"({"weight_map": {"model.ghost": "model.safetensors"}})";
+    std::ofstream(p + "/model.safetensors.index.json")
+        << R"({"weight_map": {"model.ghost": "model.safetensors"}})";
   }));
   c.push_back(directory("empty index", "names no shards", [](const std::string& p) {
     std::ofstream(p + "/model.safetensors.index.json") << R"({"weight_map": {}})";
   }));
   // tokenizer.json
   c.push_back(tokenizer("tokenizer not JSON", "tokenizer.json", "{"));
-  c.push_back(tokenizer("tokenizer of another kind", "Unigram", R"({"model": {"type": "Unigram", "vocab": []}})"));
-  c.push_back(tokenizer("unknown pre-tokenizer", "Psychic",
-                        R"({"pre_tokenizer": {"type": "Psychic"}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})"));
+  c.push_back(
+      tokenizer("tokenizer of another kind", "Unigram", R"({"model": {"type": "Unigram", "vocab": []}})"));
+  c.push_back(tokenizer(
+      "unknown pre-tokenizer", "Psychic",
+      R"({"pre_tokenizer": {"type": "Psychic"}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})"));
   // GGUF
   c.push_back(gguf("not a GGUF file", "GGUF", [] { return Bytes(100, 'x'); }));
   c.push_back(gguf("tensor of 2^60 elements", "token_embd.weight", [] {
     return gguf_header().tensor("token_embd.weight", {uint64_t{1} << 30, uint64_t{1} << 30}, 0, 0).bytes(64);
   }));
-  c.push_back(gguf("2^60 keys", "1152921504606846976", [] { return gguf_header().bytes(64, uint64_t{1} << 60); }));
-  c.push_back(gguf("GGUF of another architecture", "architecture 'whale' is not known", [] { return Gguf().text("general.architecture", "whale").bytes(0); }));
+  c.push_back(
+      gguf("2^60 keys", "1152921504606846976", [] { return gguf_header().bytes(64, uint64_t{1} << 60); }));
+  c.push_back(gguf("GGUF of another architecture", "architecture 'whale' is not known",
+                   [] { return Gguf().text("general.architecture", "whale").bytes(0); }));
   c.push_back(gguf("GGUF with a vocabulary only", "vocabulary only", [] { return gguf_header().bytes(0); }));
   c.push_back(gguf("GGUF type that is not read", "minnow reads f32, f16", [] {
     return gguf_header().tensor("token_embd.weight", {256, 8}, 12, 0).bytes(1152);
   }));
-  c.push_back(gguf("GGUF cut short", "not downloaded in full", [] { return gguf_header().tensor("token_embd.weight", {32, 8}, 0, 0).bytes(100); }));
+  c.push_back(gguf("GGUF cut short", "not downloaded in full", [] {
+    return gguf_header().tensor("token_embd.weight", {32, 8}, 0, 0).bytes(100);
+  }));
   // Use
   const auto good = [](const TempDir& dir) {
     write_bytes(dir.file("m.mnw"), good_mnw());
@@ -322,7 +388,8 @@ std::vector<Case> cases() {
                  return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "99999"};
                }});
   c.push_back({"prompt longer than the context", "do not fit behind", [=](const TempDir& dir) {
-                 return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "1,2,3,4,5", "--ctx", "3"};
+                 return std::vector<std::string>{"complete",  "-m",    good(dir), "--ids",
+                                                 "1,2,3,4,5", "--ctx", "3"};
                }});
   c.push_back({"negative temperature", "temperature", [=](const TempDir& dir) {
                  return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "1", "--temp=-1"};
@@ -336,14 +403,18 @@ std::vector<Case> cases() {
   c.push_back({"chat without a tokenizer", "cannot chat", [=](const TempDir& dir) {
                  return std::vector<std::string>{"chat", "-m", good(dir)};
                }});
-  c.push_back({"unknown chat format", "whale", [](const TempDir& dir) {
-                 return std::vector<std::string>{"compress", MINNOW_EXAMPLE_MODELS "/books-7m", "-o", dir.file("out.mnw"), "--chat-format", "whale"};
-               }});
-  c.push_back({"text that is not UTF-8", "UTF-8", [](const TempDir& dir) {
-                 compress(MINNOW_EXAMPLE_MODELS "/books-7m", dir.file("b.mnw"), compress::Storage::w8);
-                 std::ofstream(dir.file("t.txt")) << "fine \xff\xfe not";
-                 return std::vector<std::string>{"eval", "-m", dir.file("b.mnw"), "--text", dir.file("t.txt")};
-               }});
+  c.push_back(
+      {"unknown chat format", "whale", [](const TempDir& dir) {
+         return std::vector<std::string>{
+             "compress", MINNOW_EXAMPLE_MODELS "/books-7m", "-o", dir.file("out.mnw"), "--chat-format",
+             "whale"};
+       }});
+  c.push_back(
+      {"text that is not UTF-8", "UTF-8", [](const TempDir& dir) {
+         compress(MINNOW_EXAMPLE_MODELS "/books-7m", dir.file("b.mnw"), compress::Storage::w8);
+         std::ofstream(dir.file("t.txt")) << "fine \xff\xfe not";
+         return std::vector<std::string>{"eval", "-m", dir.file("b.mnw"), "--text", dir.file("t.txt")};
+       }});
   return c;
 }
 
@@ -387,7 +458,8 @@ TEST(BadInput, NoPermissionToReadOrWrite) {
   EXPECT_NE(read.err.find("Permission denied"), std::string::npos) << read.err;
   fs::create_directory(dir.file("sealed"));
   fs::copy(kFixture, dir.file("model"));
-  const Outcome write = run_program({dir.file("minnow"), "compress", dir.file("model"), "-o", dir.file("sealed/out.mnw")}, {true, 0});
+  const Outcome write = run_program(
+      {dir.file("minnow"), "compress", dir.file("model"), "-o", dir.file("sealed/out.mnw")}, {true, 0});
   EXPECT_EQ(write.status, 1);
   EXPECT_NE(write.err.find("cannot create"), std::string::npos) << write.err;
   EXPECT_TRUE(fs::is_empty(dir.file("sealed")));
@@ -397,7 +469,8 @@ TEST(BadInput, FullDisk) {
   const TempDir dir;
   const std::string disk = dir.file("disk");
   fs::create_directory(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64k") != 0) GTEST_SKIP() << "cannot mount a small file system here";
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=64k") != 0)
+    GTEST_SKIP() << "cannot mount a small file system here";
   const Outcome outcome = run_program({MINNOW_CLI, "compress", kFixture, "-o", disk + "/out.mnw"});
   EXPECT_EQ(outcome.status, 1);
   EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;

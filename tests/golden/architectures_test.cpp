@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <cstring>
-
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -24,7 +23,8 @@ Expected read_expected(const std::string& path) {
   if (!file.ok()) return e;
   uint64_t header_size = 0;
   std::memcpy(&header_size, file->data(), 8);
-  const auto json = nlohmann::json::parse(std::string(reinterpret_cast<const char*>(file->data()) + 8, header_size));
+  const auto json =
+      nlohmann::json::parse(std::string(reinterpret_cast<const char*>(file->data()) + 8, header_size));
   const uint8_t* data = file->data() + 8 + header_size;
   const auto ids = [&](const char* name) {
     const auto& t = json.at(name);
@@ -84,7 +84,8 @@ TEST_P(Architecture, FloatLogitsAndGreedyTokensMatch) {
   const double bound = 0.002 * deviation(expected.logits);
   for (size_t chunk : {size_t{48}, size_t{1}, size_t{5}, size_t{16}}) {
     const Session session = make_session(model, 64);
-    EXPECT_LE(largest_difference(all_logits(session, expected.input_ids, chunk), expected.logits), bound) << "chunks of " << chunk;
+    EXPECT_LE(largest_difference(all_logits(session, expected.input_ids, chunk), expected.logits), bound)
+        << "chunks of " << chunk;
   }
   const Session session = make_session(model, 64);
   const std::vector<int32_t> prompt(expected.input_ids.begin(), expected.input_ids.begin() + 16);
@@ -127,7 +128,8 @@ TEST_P(Architecture, EightBitWeightsStayClose) {
       const auto logits = all_logits(session, expected.input_ids, 48);
       double square = 0.0;
       ASSERT_EQ(logits.size(), expected.logits.size());
-      for (size_t i = 0; i < logits.size(); ++i) square += std::pow(double{logits[i]} - expected.logits[i], 2.0);
+      for (size_t i = 0; i < logits.size(); ++i)
+        square += std::pow(double{logits[i]} - expected.logits[i], 2.0);
       // Eight bits for weights, activations and KV. These models are random and 64 wide, so the noise of
       // rounding averages out far less than in a real one (whose loss is held to 0.002 nats elsewhere):
       // about 6 % of the spread is seen at group 128. A wrong scale, zero or order gives 100 % and more.
@@ -137,12 +139,14 @@ TEST_P(Architecture, EightBitWeightsStayClose) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, Architecture, ::testing::ValuesIn(architecture_fixtures()), [](const auto& instance) {
-  const std::filesystem::path p(instance.param);
-  std::string name = p.parent_path().filename().string() + "_" + p.filename().string();
-  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Fixtures, Architecture, ::testing::ValuesIn(architecture_fixtures()),
+                         [](const auto& instance) {
+                           const std::filesystem::path p(instance.param);
+                           std::string name =
+                               p.parent_path().filename().string() + "_" + p.filename().string();
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace minnow::testing

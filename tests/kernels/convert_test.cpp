@@ -98,7 +98,9 @@ TEST_P(Convert, OverflowsToInfinity) {
   EXPECT_EQ(got[0], infinity);
   EXPECT_EQ(got[1], infinity);
   EXPECT_EQ(got[2], infinity | 0x8000);
-  if (half()) { EXPECT_EQ(got[3], infinity); }
+  if (half()) {
+    EXPECT_EQ(got[3], infinity);
+  }
   EXPECT_LT(got[4], infinity);
 }
 

@@ -35,7 +35,8 @@ void put(Bytes& bytes, T value) {
 inline void sign_header(Bytes& file) {
   format::Header h;
   std::memcpy(&h, file.data(), sizeof h);
-  h.header_checksum = format::checksum(std::as_bytes(std::span(&h, 1)).first(offsetof(format::Header, header_checksum)));
+  h.header_checksum =
+      format::checksum(std::as_bytes(std::span(&h, 1)).first(offsetof(format::Header, header_checksum)));
   std::memcpy(file.data(), &h, sizeof h);
 }
 

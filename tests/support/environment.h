@@ -17,9 +17,9 @@ inline std::string data_folder() {
   return v == nullptr ? "" : v;
 }
 
-#define MINNOW_NEEDS_DATA(path)                                                            \
-  if (::minnow::testing::data_folder().empty() || !std::filesystem::exists(path)) {        \
-    GTEST_SKIP() << "needs " << #path << " in the folder named by MINNOW_DATA";            \
+#define MINNOW_NEEDS_DATA(path)                                                     \
+  if (::minnow::testing::data_folder().empty() || !std::filesystem::exists(path)) { \
+    GTEST_SKIP() << "needs " << #path << " in the folder named by MINNOW_DATA";     \
   }
 
 /// A directory of its own for one test, removed at the end.

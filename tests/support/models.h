@@ -37,7 +37,8 @@ inline Model load_model(const Engine& engine, const std::string& path) {
   return Model(m);
 }
 
-inline Session make_session(const Model& model, uint32_t context, minnow_kv_type kv = MINNOW_KV_F32, uint32_t chunk = 0) {
+inline Session make_session(const Model& model, uint32_t context, minnow_kv_type kv = MINNOW_KV_F32,
+                            uint32_t chunk = 0) {
   minnow_session_params p = minnow_session_params_default();
   p.context = context;
   p.prefill_chunk = chunk;
@@ -48,7 +49,8 @@ inline Session make_session(const Model& model, uint32_t context, minnow_kv_type
 }
 
 /// Compresses a source model to `path`.
-inline void compress(const std::string& source, const std::string& path, compress::Storage storage, uint32_t group = 64) {
+inline void compress(const std::string& source, const std::string& path, compress::Storage storage,
+                     uint32_t group = 64) {
   auto imported = compress::import_model(source);
   ASSERT_TRUE(imported.ok()) << imported.status().message();
   compress::CompressOptions options;
@@ -60,17 +62,19 @@ inline void compress(const std::string& source, const std::string& path, compres
 }
 
 /// Logits behind every token, flat.
-inline std::vector<float> all_logits(const Session& session, const std::vector<int32_t>& tokens, size_t chunk) {
+inline std::vector<float> all_logits(const Session& session, const std::vector<int32_t>& tokens,
+                                     size_t chunk) {
   std::vector<float> out;
   for (size_t i = 0; i < tokens.size(); i += chunk) {
     const size_t n = std::min(chunk, tokens.size() - i);
-    EXPECT_EQ(minnow_prefill_logits(session.get(), tokens.data() + i, n,
-                                    [](void* user, size_t, const float* logits, size_t vocab) {
-                                      auto* v = static_cast<std::vector<float>*>(user);
-                                      v->insert(v->end(), logits, logits + vocab);
-                                      return 0;
-                                    },
-                                    &out),
+    EXPECT_EQ(minnow_prefill_logits(
+                  session.get(), tokens.data() + i, n,
+                  [](void* user, size_t, const float* logits, size_t vocab) {
+                    auto* v = static_cast<std::vector<float>*>(user);
+                    v->insert(v->end(), logits, logits + vocab);
+                    return 0;
+                  },
+                  &out),
               MINNOW_OK)
         << minnow_last_error();
   }
@@ -78,22 +82,26 @@ inline std::vector<float> all_logits(const Session& session, const std::vector<i
 }
 
 /// Greedy continuation of `prompt` by `count` tokens.
-inline std::vector<int32_t> greedy(const Session& session, const std::vector<int32_t>& prompt, uint32_t count) {
+inline std::vector<int32_t> greedy(const Session& session, const std::vector<int32_t>& prompt,
+                                   uint32_t count) {
   minnow_generate_params p = minnow_generate_params_default();
   p.temperature = 0.0f;
   p.max_tokens = count;
   p.ignore_eos = 1;
-  EXPECT_EQ(minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), &p, nullptr, nullptr, nullptr), MINNOW_OK)
+  EXPECT_EQ(
+      minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), &p, nullptr, nullptr, nullptr),
+      MINNOW_OK)
       << minnow_last_error();
   std::vector<int32_t> out;
   // Without a tokenizer the callback carries the ids; ask again through it to keep this simple.
   EXPECT_EQ(minnow_session_rewind(session.get(), 0), MINNOW_OK);
-  EXPECT_EQ(minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), &p,
-                                   [](void* user, const char*, size_t, int32_t token) {
-                                     static_cast<std::vector<int32_t>*>(user)->push_back(token);
-                                     return 0;
-                                   },
-                                   &out, nullptr),
+  EXPECT_EQ(minnow_generate_tokens(
+                session.get(), prompt.data(), prompt.size(), &p,
+                [](void* user, const char*, size_t, int32_t token) {
+                  static_cast<std::vector<int32_t>*>(user)->push_back(token);
+                  return 0;
+                },
+                &out, nullptr),
             MINNOW_OK)
       << minnow_last_error();
   return out;

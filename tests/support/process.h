@@ -22,14 +22,15 @@ struct Outcome {
 };
 
 struct RunAs {
-  bool nobody = false;       ///< drop root
-  uint64_t file_limit = 0;   ///< bytes a file may have; 0: no limit
+  bool nobody = false;      ///< drop root
+  uint64_t file_limit = 0;  ///< bytes a file may have; 0: no limit
 };
 
 inline Outcome run_program(const std::vector<std::string>& command, RunAs how = {}) {
   const TempDir dir;
   const std::string out = dir.file("out"), err = dir.file("err");
-  const int out_fd = ::open(out.c_str(), O_CREAT | O_WRONLY, 0644), err_fd = ::open(err.c_str(), O_CREAT | O_WRONLY, 0644);
+  const int out_fd = ::open(out.c_str(), O_CREAT | O_WRONLY, 0644),
+            err_fd = ::open(err.c_str(), O_CREAT | O_WRONLY, 0644);
   const pid_t pid = fork();
   if (pid == 0) {
     dup2(out_fd, 1);
