@@ -57,6 +57,9 @@ static inline void attention_pv_body(const AttentionPvArgs* args, bool scaled_ro
   bool load = args->accumulate;
   do {
     const size_t p1 = args->p1 - p0 < kPvRows ? args->p1 : p0 + kPvRows;
+    for (size_t p = p1; p < args->p1 && p < p1 + kPvRows; ++p) {  // the next block, while this one is summed
+      fetch_row(args->v, p, args->row_stride, args->d * sizeof(typename Row::Element));
+    }
     size_t g = 0;
     for (; g + 4 <= args->heads; g += 4) pv_heads<Row, 4>(args, scaled_rows, g, p0, p1, load);
     for (; g + 2 <= args->heads; g += 2) pv_heads<Row, 2>(args, scaled_rows, g, p0, p1, load);

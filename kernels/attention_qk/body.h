@@ -7,6 +7,8 @@
 
 namespace {
 
+static constexpr size_t kAheadRows = 32;
+
 template <class Row>
 static inline void attention_qk_body(const AttentionQkArgs* args, bool scaled_rows) {
   typedef typename Row::Element Element;
@@ -19,6 +21,8 @@ static inline void attention_qk_body(const AttentionQkArgs* args, bool scaled_ro
     float scales[kTileRows];
     for (size_t r = 0; r < kTileRows; ++r) {
       const size_t row = p + (r < count ? r : 0);
+      if (row + kAheadRows < args->p1)
+        fetch_row(args->k, row + kAheadRows, args->row_stride, args->d * sizeof(Element));
       tile.rows[r] = (const Element*)((const char*)args->k + row * args->row_stride);
       scales[r] = args->scale;
       if (scaled_rows)

@@ -25,4 +25,11 @@ struct RowI8 {
   static inline VecF load(const int8_t* p) { return v_load_i8(p); }
 };
 
+// Asks for a row whose place the hardware may not guess: other heads' rows lie between.
+__attribute__((always_inline)) static inline void fetch_row(const void* rows, size_t row, size_t stride,
+                                                            size_t bytes) {
+  const char* start = (const char*)rows + row * stride;
+  for (size_t at = 0; at < bytes; at += 64) v_prefetch(start + at);
+}
+
 }  // namespace
