@@ -141,7 +141,7 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a));
 }
 
-// How far ahead rows are fetched when memory is the limit: the best of 0 to 16 KB on Zen 5, where hardware
+// How far ahead rows are fetched when memory is the limit: the best of 0 to 8 KB on Zen 5, where hardware
 // alone reaches three quarters of it.
 static constexpr int kPrefetchBytes = 8192;
 // Forced inline: GCC 12 takes a function that only prefetches for one without effect and drops its calls.
