@@ -81,6 +81,7 @@ class Resolver {
         sw.codes = base + s.base, sw.code_stride = s.row_stride;
         sw.scale_type = s.scale_type;
         if (s.scale_type != format::ScaleType::none) sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
+        sw.zero_type = s.zero_type;
         if (s.zero_type != format::ZeroType::midpoint) sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
         sw.levels = s.levels;
         w.slabs.push_back(sw);
