@@ -110,6 +110,7 @@ Status generate(minnow_session& s, const minnow_generate_params& p, minnow_text_
     }
     sampler.accept(token);
     s.tokens.push_back(token);  // goes through the decoder when its logits are needed
+    s.publish_position();
     ++result.generated_tokens;
     if (!out.token(token)) {
       result.reason = MINNOW_STOP_CALLBACK;

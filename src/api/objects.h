@@ -114,11 +114,15 @@ struct minnow_session {
   /// Every token of the sequence. The last one may not have gone through the decoder yet.
   std::vector<int32_t> tokens;
   bool has_logits = false;  ///< those behind tokens.back(), once nothing is pending
-  mutable std::atomic<bool> busy{false};
+  mutable std::atomic<minnow::exec::RunState> state{minnow::exec::RunState::idle};
+  mutable std::atomic<uint32_t> position{0};  ///< tokens.size(), for threads that only ask
   uint64_t prefilled = 0, decoded = 0;
   double prefill_seconds = 0.0, decode_seconds = 0.0;
 
   bool pending() const { return tokens.size() > decoder->position(); }
+  void publish_position() const {
+    position.store(static_cast<uint32_t>(tokens.size()), std::memory_order_relaxed);
+  }
 };
 
 namespace minnow::api {
@@ -126,10 +130,14 @@ namespace minnow::api {
 /// Marks a session as entered by this thread; `ok()` is false when another one is inside.
 class Entry {
  public:
-  explicit Entry(const minnow_session& s)
-      : busy_(s.busy), entered_(!s.busy.exchange(true, std::memory_order_acquire)) {}
+  explicit Entry(const minnow_session& s) : session_(s) {
+    auto idle = exec::RunState::idle;
+    entered_ = s.state.compare_exchange_strong(idle, exec::RunState::running, std::memory_order_acquire);
+  }
   ~Entry() {
-    if (entered_) busy_.store(false, std::memory_order_release);
+    if (!entered_) return;
+    session_.publish_position();
+    session_.state.store(exec::RunState::idle, std::memory_order_release);
   }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
@@ -140,7 +148,7 @@ class Entry {
   }
 
  private:
-  std::atomic<bool>& busy_;
+  const minnow_session& session_;
   bool entered_;
 };
 

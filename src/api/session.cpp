@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "api/objects.h"
 #include "sampling/sampler.h"
@@ -8,11 +9,11 @@
 namespace minnow::api {
 namespace {
 
-constexpr uint32_t kDefaultContext = 4096, kDefaultChunk = 256, kScoreRows = 32;
+constexpr uint32_t kDefaultContext = 4096, kLargestContext = 1u << 24, kDefaultChunk = 256, kScoreRows = 32;
 
 Result<exec::DecoderOptions> options_from(const format::Config& c, const minnow_session_params& p) {
   exec::DecoderOptions o;
-  if (p.context > (1u << 24))
+  if (p.context > kLargestContext)
     return fail(Code::invalid_argument, "a context of ", p.context, " tokens is beyond what minnow can hold");
   if (p.kv_type != MINNOW_KV_F32 && p.kv_type != MINNOW_KV_F16 && p.kv_type != MINNOW_KV_Q8) {
     return fail(Code::invalid_argument, "kv_type ", int(p.kv_type), " is not known");
@@ -69,11 +70,12 @@ Status check_session(const minnow_session* session) {
 Status make_decoder(minnow_session& s, uint32_t logit_rows) {
   exec::DecoderOptions options = s.options;
   options.logit_rows = logit_rows;
+  options.state = &s.state;
   MINNOW_ASSIGN(exec::Decoder decoder,
                 exec::Decoder::create(*s.model->plan, *s.model->engine->pool, options));
   if (s.decoder != nullptr) MINNOW_TRY(decoder.copy_from(*s.decoder));
   s.decoder = std::make_unique<exec::Decoder>(std::move(decoder));
-  s.options = options;
+  s.options.logit_rows = logit_rows;  // nothing else, as other threads may be reading the context
   return {};
 }
 
@@ -95,16 +97,22 @@ Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::L
   if (s.pending()) {  // the token sampled last, which nobody needed the logits of until now
     const int32_t last = s.tokens.back();
     s.tokens.pop_back();
-    MINNOW_TRY(append_tokens(s, {&last, 1}, nullptr, {}));
+    if (Status status = append_tokens(s, {&last, 1}, nullptr, {}); !status.ok()) {
+      s.tokens.push_back(last);  // its text was handed out already: it stays pending
+      return status;
+    }
   }
   if (tokens.empty()) return {};
   const double start = now();
   const uint32_t before = s.decoder->position();
-  s.has_logits = false;
+  const bool had_logits = std::exchange(s.has_logits, false);
   Status status = s.decoder->forward(tokens, sink, progress);
   const uint32_t added = s.decoder->position() - before;
   s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.begin() + added);
-  s.has_logits = status.ok();
+  s.publish_position();
+  // Refused tokens change nothing, so the logits behind the last one are still there.
+  const bool refused = status.code() == Code::invalid_argument || status.code() == Code::context_full;
+  s.has_logits = status.ok() || (refused && had_logits);
   const double seconds = now() - start;
   if (tokens.size() == 1) {
     s.decoded += added;
@@ -156,7 +164,10 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     r.workspace = workspace(o.context);
     r.total = r.weights + r.kv_cache + r.workspace;
     uint32_t low = 0,
-             high = budget == 0 ? 0 : c.max_context;  // largest context within the budget, by bisection
+             high = budget == 0
+                        ? 0
+                        : std::min(c.max_context,
+                                   kLargestContext);  // largest context within the budget, by bisection
     while (low < high) {
       const uint32_t middle = low + (high - low + 1) / 2;
       if (weights + kv(middle) + workspace(middle) <= budget) {
@@ -193,6 +204,7 @@ minnow_status minnow_session_fork(const minnow_session* session, minnow_session*
     MINNOW_TRY(fork->decoder->copy_from(*session->decoder));
     fork->tokens.assign(session->tokens.begin(), session->tokens.end());
     fork->has_logits = session->has_logits;
+    fork->publish_position();
     *out = fork.release();
     return {};
   });
@@ -246,14 +258,18 @@ minnow_status minnow_score(minnow_session* session, const int32_t* tokens, size_
     MINNOW_TRY(check_pointer(log_probs, "log_probs"));
     const Entry entry(*session);
     MINNOW_TRY(entry.status());
-    if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
     if (count == 0) return fail(Code::invalid_argument, "no tokens were given");
+    if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
     if (session->pending()) MINNOW_TRY(append_tokens(*session, {}, nullptr, {}));
-    log_probs[0] = session->has_logits
-                       ? static_cast<float>(sampling::log_softmax(session->decoder->logits(), tokens[0]))
-                       : std::numeric_limits<float>::quiet_NaN();
-    ScoreSink sink({tokens, count}, log_probs);
-    return append_tokens(*session, {tokens, count}, &sink, {});
+    std::vector<float> scores;  // the caller's array is written only on success
+    scores.push_back(session->has_logits
+                         ? static_cast<float>(sampling::log_softmax(session->decoder->logits(), tokens[0]))
+                         : std::numeric_limits<float>::quiet_NaN());
+    scores.resize(count);
+    ScoreSink sink({tokens, count}, scores.data());
+    MINNOW_TRY(append_tokens(*session, {tokens, count}, &sink, {}));
+    std::copy(scores.begin(), scores.end(), log_probs);
+    return {};
   });
 }
 
@@ -263,6 +279,7 @@ minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* toke
     MINNOW_TRY(check_session(session));
     MINNOW_TRY(check_pointer(tokens, "tokens"));
     if (on_logits == nullptr) return fail(Code::invalid_argument, "on_logits is NULL");
+    if (count == 0) return fail(Code::invalid_argument, "no tokens were given");
     const Entry entry(*session);
     MINNOW_TRY(entry.status());
     if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
@@ -272,7 +289,7 @@ minnow_status minnow_prefill_logits(minnow_session* session, const int32_t* toke
 }
 
 uint32_t minnow_session_position(const minnow_session* session) {
-  return check_session(session).ok() ? static_cast<uint32_t>(session->tokens.size()) : 0;
+  return check_session(session).ok() ? session->position.load(std::memory_order_relaxed) : 0;
 }
 
 uint32_t minnow_session_context(const minnow_session* session) {
@@ -297,8 +314,9 @@ minnow_status minnow_session_rewind(minnow_session* session, uint32_t position) 
 }
 
 void minnow_session_cancel(minnow_session* session) {
-  if (check_session(session).ok() && session->busy.load(std::memory_order_relaxed))
-    session->decoder->cancel();
+  if (!check_session(session).ok()) return;
+  auto running = exec::RunState::running;
+  session->state.compare_exchange_strong(running, exec::RunState::cancelled, std::memory_order_relaxed);
 }
 
 minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats) {

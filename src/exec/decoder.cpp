@@ -30,7 +30,7 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, c.head_dim,
                         options.context, options.kv};
   MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
-  d.cancel_ = std::make_unique<std::atomic<bool>>(false);
+  d.state_ = options.state;
   return d;
 }
 
@@ -98,7 +98,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   embed(tokens);
   for (uint32_t layer = 0; layer < layers; ++layer) {
     block(layer, m);
-    bool stop = cancel_->exchange(false, std::memory_order_relaxed);
+    bool stop = state_ != nullptr && state_->load(std::memory_order_relaxed) == RunState::cancelled;
     if (progress.report != nullptr) {
       const float share =
           (static_cast<float>(done) + static_cast<float>(m * (layer + 1)) / static_cast<float>(layers)) /

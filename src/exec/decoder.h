@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "base/status.h"
@@ -18,11 +17,17 @@
 
 namespace minnow::exec {
 
+/// What goes on in the object that owns a decoder. Whoever enters it makes it `running`, any thread may
+/// then make it `cancelled`, and leaving makes it `idle`: one word, so that a cancel that comes late can
+/// neither be lost nor end the next call.
+enum class RunState : uint8_t { idle, running, cancelled };
+
 struct DecoderOptions {
   uint32_t context = 0;     ///< positions the KV cache holds
   uint32_t chunk = 256;     ///< tokens of one forward pass at most
   uint32_t logit_rows = 1;  ///< rows of logits computed at a time; more serves scoring
   kv::Type kv = kv::Type::f16;
+  const std::atomic<RunState>* state = nullptr;  ///< looked at after every layer; null: nothing cancels
 };
 
 /// Receives logits row by row; a failure ends the pass.
@@ -60,9 +65,6 @@ class Decoder {
   /// Takes over the sequence of another decoder of the same plan; its context must hold it.
   Status copy_from(const Decoder& other);
 
-  /// Raised by any thread; forward() returns `cancelled` after the layer it is in and lowers it.
-  void cancel() { cancel_->store(true, std::memory_order_relaxed); }
-
   uint64_t kv_bytes() const { return cache_.shape().bytes(); }
   /// Bytes of KV that attention reads for the next token, sliding windows considered.
   uint64_t kv_bytes_read() const;
@@ -86,7 +88,7 @@ class Decoder {
   Workspace ws_;
   kv::Cache cache_;
   uint32_t position_ = 0;
-  std::unique_ptr<std::atomic<bool>> cancel_;
+  const std::atomic<RunState>* state_ = nullptr;
 };
 
 }  // namespace minnow::exec

@@ -144,8 +144,10 @@ class TensorCheck {
     const SlabExtent e = extent_of(s, l.layout, l.rows);
     MINNOW_TRY(strided(l, "codes", s.base, s.row_stride, e.units, e.unit_bytes, kSegmentAlignment));
     if (is_float(s.code)) {
-      if (s.group != 0 || s.scale_type != ScaleType::none || !s.levels.empty()) {
-        return fail(Code::corrupt, "linear '", l.name, "': a float slab has scales or levels", kRemedy);
+      if (s.group != 0 || s.scale_type != ScaleType::none || s.zero_type != ZeroType::midpoint ||
+          !s.levels.empty()) {
+        return fail(Code::corrupt, "linear '", l.name, "': a float slab has scales, zeros or levels",
+                    kRemedy);
       }
       return {};
     }

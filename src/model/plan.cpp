@@ -22,6 +22,10 @@ Status check_supported(const LinearWeights& w) {
     if (s.group != 0 && s.scale_type != format::ScaleType::f16) {
       return fail(Code::unsupported, "linear '", w.name, "' has scales that are not f16");
     }
+    if (s.zero_type == format::ZeroType::u4) {
+      return fail(Code::unsupported, "linear '", w.name,
+                  "' has 4-bit zeros, for which this version has no kernel");
+    }
   }
   if (w.thresholds != nullptr || w.input_centre != nullptr) {
     return fail(Code::unsupported, "linear '", w.name,

@@ -83,6 +83,7 @@ class Resolver {
         sw.scale_type = s.scale_type;
         if (s.scale_type != format::ScaleType::none)
           sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
+        sw.zero_type = s.zero_type;
         if (s.zero_type != format::ZeroType::midpoint)
           sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
         sw.levels = s.levels;

@@ -27,6 +27,7 @@ struct SlabWeights {
   format::ScaleType scale_type = format::ScaleType::none;
   const uint8_t* scales = nullptr;
   uint64_t scale_stride = 0;
+  format::ZeroType zero_type = format::ZeroType::midpoint;
   const uint8_t* zeros = nullptr;  ///< nullptr: the midpoint everywhere
   uint64_t zero_stride = 0;
   std::span<const float> levels;
