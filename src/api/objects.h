@@ -43,7 +43,7 @@ Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, Mapped
 constexpr uint32_t kEngineMagic = 0x6d6e6567, kModelMagic = 0x6d6e6d6f, kSessionMagic = 0x6d6e7365;
 
 /// Keeps `status` as the thread's last error and returns its code.
-minnow_status keep(Status status);
+minnow_status keep(const Status& status);
 
 /// Runs a call's body (returning Status) and turns everything that can go wrong into a status.
 template <typename Body>

@@ -17,7 +17,7 @@ static_assert(int(Code::bad_state) == MINNOW_BAD_STATE && int(Code::internal) ==
 
 }  // namespace
 
-minnow_status keep(Status status) {
+minnow_status keep(const Status& status) {
   if (status.ok()) return MINNOW_OK;
   std::string_view text = status.message();
   if (text.empty())

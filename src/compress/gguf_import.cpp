@@ -112,7 +112,7 @@ class Importer {
 
  private:
   Result<uint32_t> uint(const char* name, std::optional<uint32_t> otherwise = {}) {
-    const std::string key = cat(architecture_->name, ".", name);
+    const std::string key = cat(architecture_.name, ".", name);
     if (otherwise && !gguf_.has(key)) return *otherwise;
     MINNOW_ASSIGN(const int64_t v, gguf_.integer(key));
     if (v < 0 || v > 0x7fffffff) return fail(Code::corrupt, "'", path_, "': '", key, "' is ", v);
@@ -120,7 +120,7 @@ class Importer {
   }
 
   Result<double> number(const char* name, double otherwise) {
-    const std::string key = cat(architecture_->name, ".", name);
+    const std::string key = cat(architecture_.name, ".", name);
     if (!gguf_.has(key)) return otherwise;
     return gguf_.number(key);
   }
@@ -128,9 +128,9 @@ class Importer {
   Status config() {
     MINNOW_ASSIGN(const std::string_view name, gguf_.string("general.architecture"));
     for (const Architecture& a : kArchitectures) {
-      if (name == a.name) architecture_ = &a;
+      if (name == a.name) architecture_ = a;
     }
-    if (architecture_ == nullptr) {
+    if (architecture_.name == nullptr) {
       return fail(Code::unsupported, "'", path_, "': the architecture '", name,
                   "' is not known in GGUF files; minnow reads llama, qwen2 and qwen3, others from their "
                   "Hugging Face directory");
@@ -167,11 +167,11 @@ class Importer {
                     "', which minnow does not read from GGUF files");
     }
     c_.embedding_size = c_.hidden_size;
-    const std::string eps_key = cat(architecture_->name, ".attention.layer_norm_rms_epsilon");
+    const std::string eps_key = cat(architecture_.name, ".attention.layer_norm_rms_epsilon");
     MINNOW_ASSIGN(const double eps, gguf_.number(eps_key));
     c_.norm_eps = static_cast<float>(eps);
     c_.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c_.head_dim)));
-    if (architecture_->qk_norm) c_.qk_norm = format::QkNorm::per_head;
+    if (architecture_.qk_norm) c_.qk_norm = format::QkNorm::per_head;
     return {};
   }
 
@@ -180,13 +180,13 @@ class Importer {
     if (c_.rotary_dim < 2 || c_.rotary_dim > c_.head_dim || c_.rotary_dim % 2 != 0) {
       return fail(Code::corrupt, "'", path_, "': rope.dimension_count is ", c_.rotary_dim);
     }
-    if (architecture_->interleaved_rope && c_.rotary_dim != c_.head_dim) {
+    if (architecture_.interleaved_rope && c_.rotary_dim != c_.head_dim) {
       return fail(Code::unsupported, "'", path_, "' rotates ", c_.rotary_dim, " of ", c_.head_dim,
                   " dimensions of a head");
     }
     MINNOW_ASSIGN(const double theta, number("rope.freq_base", 10000.0));
     double divide = 1.0;
-    const std::string type_key = cat(architecture_->name, ".rope.scaling.type");
+    const std::string type_key = cat(architecture_.name, ".rope.scaling.type");
     if (gguf_.has(type_key)) {
       MINNOW_ASSIGN(const std::string_view type, gguf_.string(type_key));
       if (type == "linear") {
@@ -224,11 +224,11 @@ class Importer {
     MINNOW_TRY(pick_.linear(l.gate, p + "ffn_gate", f, n));
     MINNOW_TRY(pick_.linear(l.up, p + "ffn_up", f, n));
     MINNOW_TRY(pick_.linear(l.down, p + "ffn_down", n, f));
-    if (architecture_->qk_norm) {
+    if (architecture_.qk_norm) {
       MINNOW_TRY(pick_.norm(l.q_norm, p + "attn_q_norm", c_.head_dim));
       MINNOW_TRY(pick_.norm(l.k_norm, p + "attn_k_norm", c_.head_dim));
     }
-    if (architecture_->interleaved_rope) {
+    if (architecture_.interleaved_rope) {
       for (ImportedLinear* x : {&l.q, &l.k}) {
         x->weight.interleaved_head_dim = c_.head_dim;
         if (!x->bias.empty())
@@ -245,7 +245,7 @@ class Importer {
   ImportedModel& out_;
   format::Config& c_;
   TensorPicker pick_;
-  const Architecture* architecture_ = nullptr;
+  Architecture architecture_{};
   uint32_t layers_ = 0;
 };
 

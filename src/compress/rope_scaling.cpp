@@ -122,27 +122,29 @@ Result<Rope> make_rope(const RopeInput& in, const JsonObject* scaling) {
   if (!(in.theta > 1.0))
     return fail(Code::corrupt, "the rope base is ", in.theta, "; more than 1 was expected");
   Rope rope;
-  std::string type = "default";
-  if (scaling != nullptr) {
-    MINNOW_ASSIGN(const std::string older, scaling->text("type", "default"));
-    MINNOW_ASSIGN(type, scaling->text("rope_type", older));
+  if (scaling == nullptr) {
+    store(rope.inv_freq, plain_frequencies(in));
+    return rope;
   }
+  const JsonObject& s = *scaling;
+  MINNOW_ASSIGN(const std::string older, s.text("type", "default"));
+  MINNOW_ASSIGN(const std::string type, s.text("rope_type", older));
   if (type == "default") {
     store(rope.inv_freq, plain_frequencies(in));
   } else if (type == "linear") {
-    MINNOW_ASSIGN(const double factor, scaling->number("factor"));
-    if (!(factor > 0)) return fail(Code::corrupt, "'", scaling->name(), "': the factor is ", factor);
+    MINNOW_ASSIGN(const double factor, s.number("factor"));
+    if (!(factor > 0)) return fail(Code::corrupt, "'", s.name(), "': the factor is ", factor);
     auto f = plain_frequencies(in);
     for (double& v : f) v /= factor;
     store(rope.inv_freq, f);
   } else if (type == "llama3") {
-    MINNOW_TRY(llama3(in, *scaling, rope));
+    MINNOW_TRY(llama3(in, s, rope));
   } else if (type == "yarn") {
-    MINNOW_TRY(yarn(in, *scaling, rope));
+    MINNOW_TRY(yarn(in, s, rope));
   } else if (type == "longrope" || type == "su") {
-    MINNOW_TRY(longrope(in, *scaling, rope));
+    MINNOW_TRY(longrope(in, s, rope));
   } else {
-    return fail(Code::unsupported, "'", scaling->name(), "': rope type '", type,
+    return fail(Code::unsupported, "'", s.name(), "': rope type '", type,
                 "' is not known; minnow knows default, linear, llama3, yarn and longrope");
   }
   return rope;

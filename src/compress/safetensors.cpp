@@ -151,7 +151,7 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& direct
   const std::string single = directory + "/model.safetensors", index = single + ".index.json";
   if (exists(index)) {
     MINNOW_ASSIGN(const auto shards, read_index(index));
-    for (const std::string& shard : shards) MINNOW_TRY(source->add_file(directory + "/" + shard));
+    for (const std::string& shard : shards) MINNOW_TRY(source->add_file(cat(directory, "/", shard)));
     MINNOW_ASSIGN(const Json json, read_json(index, kHeaderLimit));
     for (const auto& [tensor, shard] : json["weight_map"].items()) {
       if (source->find(tensor) == nullptr) {

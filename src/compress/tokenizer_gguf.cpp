@@ -16,7 +16,7 @@ using format::PreTokenizerKind;
 using format::SplitBehavior;
 
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
-constexpr int64_t kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6;
+constexpr int64_t kUnknown = 2, kControl = 3, kUserDefined = 4;
 
 constexpr std::string_view kGpt2 =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";

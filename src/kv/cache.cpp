@@ -70,6 +70,7 @@ void Cache::write(uint32_t layer, uint32_t kv_head, uint32_t position, const flo
 }
 
 void Cache::copy_from(const Cache& other, uint32_t positions) {
+  if (positions == 0) return;
   for (uint32_t l = 0; l < shape_.layers; ++l) {
     for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
       const RowView to = rows(l, h), from = other.rows(l, h);

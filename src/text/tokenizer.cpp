@@ -43,6 +43,8 @@ Status Tokenizer::encode_section(std::string_view section, bool at_start, bool p
       continue;
     }
     Pieces pieces;
+    // Moved only when this is the one section, so never looked at again.
+    // NOLINTNEXTLINE(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
     pieces.text = sections.size() == 1 ? std::move(normalized) : normalized.substr(s.begin, s.end - s.begin);
     pieces.at_start = at_start && s.begin == 0;
     MINNOW_TRY(pre_tokenizer_.apply(pieces));
