@@ -82,7 +82,9 @@ class ProgressBar {
 };
 
 double now();
+/// Most memory resident since the start, or since reset_peak_rss() where the system allows that.
 uint64_t peak_rss_bytes();
+void reset_peak_rss();
 
 /// Each command adds itself to the program.
 void add_compress(CLI::App& app);
