@@ -95,6 +95,7 @@ if [ "$tier" = --full ]; then
   ./toolchains/install_packages.sh clang
   step "fuzz targets, 60 s each"
   build fuzz
+  build/fuzz/bin/make_seeds build/fuzz/corpus
   for target in build/fuzz/bin/fuzz_*; do
     corpus=build/fuzz/corpus/$(basename "$target")
     mkdir -p "$corpus"

@@ -6,7 +6,7 @@ namespace {
 
 class SessionTest : public ::testing::Test {
  protected:
-  Engine engine = make_engine(2);
+  Engine engine = make_engine(1);
   Model model = load_model(engine, tiny_path());
   std::vector<int32_t> tokens = some_tokens(100);
 
