@@ -133,9 +133,10 @@ void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("bench", "measure speed");
   o->run.add_to(*sub);
-  sub->add_option("-p,--prefill", o->prefill, "tokens of the prefill; 0: none");
-  sub->add_option("-n,--decode", o->decode, "tokens of the decode; 0: none");
-  sub->add_option("-d,--depth", o->depth, "tokens in the KV cache before");
+  sub->add_option("-p,--prefill", o->prefill, "tokens of the prefill; 0: none")
+      ->check(CLI::Range(0, 1 << 24));
+  sub->add_option("-n,--decode", o->decode, "tokens of the decode; 0: none")->check(CLI::Range(0, 1 << 24));
+  sub->add_option("-d,--depth", o->depth, "tokens in the KV cache before")->check(CLI::Range(0, 1 << 24));
   sub->add_option("-r,--repetitions", o->repetitions, "repetitions; the median is reported")
       ->check(CLI::Range(1, 1000));
   sub->add_option("--wall-bytes", o->wall_bytes, "memory streamed to measure the read wall");

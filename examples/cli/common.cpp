@@ -83,9 +83,10 @@ const minnow_generate_params* SampleOptions::get() {
     char *end = nullptr, *end2 = nullptr;
     const long token = std::strtol(b.c_str(), &end, 10);
     const float value = split == std::string::npos ? NAN : std::strtof(b.c_str() + split + 1, &end2);
-    if (split == std::string::npos || split == 0 || end != b.c_str() + split || *end2 != '\0' ||
-        std::isnan(value)) {
-      throw Failure{"--logit-bias '" + b + "' is not TOKEN=VALUE, like 42=-1.5 or 42=-inf"};
+    constexpr long kLargest = 0x7fffffff;
+    if (split == std::string::npos || split == 0 || token < 0 || token > kLargest ||
+        end != b.c_str() + split || *end2 != '\0' || std::isnan(value)) {
+      throw Misuse{{"--logit-bias '" + b + "' is not TOKEN=VALUE, like 42=-1.5 or 42=-inf"}};
     }
     biases_.push_back({static_cast<int32_t>(token), value});
   }

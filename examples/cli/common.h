@@ -17,6 +17,9 @@ struct Failure {
   std::string message;
 };
 
+/// The same for wrong usage: exit status 2.
+struct Misuse : Failure {};
+
 /// Throws a Failure with minnow's own message when the call failed.
 void check(minnow_status status);
 

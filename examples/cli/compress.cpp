@@ -1,6 +1,8 @@
 // minnow compress: a Hugging Face directory or a GGUF file to one .mnw file.
 #include "compress/compress.h"
 
+#include <csignal>
+
 #include "common.h"
 
 namespace cli {
@@ -8,6 +10,8 @@ namespace {
 
 using minnow::compress::CompressOptions;
 using minnow::compress::Storage;
+
+volatile std::sig_atomic_t interrupted = 0;
 
 struct Options {
   std::string input, output, storage16 = "source", chat_format, method = "rtn";
@@ -28,20 +32,21 @@ CompressOptions settings(const Options& o) {
   c.chat_format = o.chat_format;
   if (o.bits != 0.0) {
     if (o.bits != 16.0 && o.bits != 32.0) {
-      throw Failure{"--bits " + std::to_string(o.bits) +
+      throw Misuse{{"--bits " + std::to_string(o.bits) +
                     ": this version stores 16 or 32 bits as floats and 8 with --width 8; lower budgets come "
-                    "with a later one"};
+                    "with a later one"}};
     }
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {
-    if (o.width != 0 && o.width != 8)
-      throw Failure{"--width " + std::to_string(o.width) + ": this version packs 8 bits only"};
+    if (o.width != 0 && o.width != 8) {
+      throw Misuse{{"--width " + std::to_string(o.width) + ": this version packs 8 bits only"}};
+    }
     c.storage = c.head_storage = Storage::w8;
   }
   if (o.head_width != 0) {
     if (o.head_width != 8 && o.head_width != 16) {
-      throw Failure{"--head-width " + std::to_string(o.head_width) +
-                    ": this version packs the head at 8 or 16 bits"};
+      throw Misuse{
+          {"--head-width " + std::to_string(o.head_width) + ": this version packs the head at 8 or 16 bits"}};
     }
     c.head_storage = o.head_width == 8 ? Storage::w8 : float_storage(o, 16.0);
   }
@@ -54,9 +59,11 @@ void run_compress(const Options& o) {
   if (!imported.ok()) throw Failure{imported.status().message()};
   for (const std::string& w : imported->warnings) std::fprintf(stderr, "warning: %s\n", w.c_str());
   ProgressBar bar("compress");
+  std::signal(SIGINT, [](int) { interrupted = 1; });  // ends cleanly: no half-written file stays behind
+  std::signal(SIGTERM, [](int) { interrupted = 1; });
   c.progress = [&](const char*, uint64_t done, uint64_t total) {
     bar.update(static_cast<double>(done) / static_cast<double>(total));
-    return true;
+    return interrupted == 0;
   };
   auto report = minnow::compress::compress_model(*imported, c, o.output);
   if (!report.ok()) throw Failure{report.status().message()};

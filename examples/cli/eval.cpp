@@ -177,7 +177,7 @@ Scored open(const Options& o, uint32_t context) {
 }
 
 void eval_text(const Options& o) {
-  if (o.skip < 1 || o.skip >= o.window) throw Failure{"--skip must be at least 1 and below --ctx"};
+  if (o.skip < 1 || o.skip >= o.window) throw Misuse{{"--skip must be at least 1 and below --ctx"}};
   Scored m = open(o, o.window);
   const size_t vocab = info_of(m.model).vocab_size;
   std::optional<Reference> reference;

@@ -40,6 +40,11 @@ void print_text(const nlohmann::json& j) {
                 l["rows"].dump().c_str(), l["cols"].dump().c_str(), l["layout"].get<std::string>().c_str(),
                 l["bits_per_weight"].get<double>(), l["bytes"].dump().c_str(), slabs.c_str());
   }
+  std::printf("\n%-44s %8s %10s\n", "other tensor", "values", "bytes");
+  for (const auto& t : j["tensors"]) {
+    std::printf("%-44s %8s %10s\n", t["name"].get<std::string>().c_str(), t["count"].dump().c_str(),
+                t["bytes"].dump().c_str());
+  }
   if (j["verified"]) std::printf("\nall checksums match, all scales and float weights are finite\n");
 }
 

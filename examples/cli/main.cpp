@@ -19,6 +19,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
+  } catch (const cli::Misuse& f) {
+    std::fprintf(stderr, "minnow: %s\n", f.message.c_str());
+    return 2;
   } catch (const cli::Failure& f) {
     std::fflush(stdout);
     std::fprintf(stderr, "minnow: %s\n", f.message.c_str());

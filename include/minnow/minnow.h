@@ -3,7 +3,7 @@
  * Three kinds of objects, all opaque:
  *   minnow_engine   threads and the kernels this machine runs. Usually one a process.
  *   minnow_model    a .mnw file, mapped. Immutable: any number of threads and sessions share it.
- *   minnow_session  one sequence: its KV cache, its sampler. One thread at a time; a second thread
+ *   minnow_session  one sequence: its tokens and their KV cache. One thread at a time; a second thread
  *                   that enters meanwhile gets MINNOW_BUSY, never a race.
  *
  * In the smallest use:
@@ -172,7 +172,9 @@ typedef enum minnow_kv_type { MINNOW_KV_F32 = 0, MINNOW_KV_F16 = 1, MINNOW_KV_Q8
 
 typedef struct minnow_session_params {
   size_t struct_size;
-  uint32_t context;       /* tokens the session can hold; 0: the smaller of the model's maximum and 4096 */
+  uint32_t context;       /* tokens the session can hold; for models with two sets of rope frequencies (Phi-3
+                             128k) it also chooses between them, for the whole session; 0: the smaller of the
+                             model's maximum and 4096 */
   uint32_t prefill_chunk; /* tokens of one forward pass at most; 0: 256 */
   minnow_kv_type kv_type; /* default MINNOW_KV_F16 */
 } minnow_session_params;

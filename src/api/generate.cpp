@@ -90,7 +90,7 @@ Status generate(minnow_session& s, const minnow_generate_params& p, minnow_text_
                 minnow_generate_result& result) {
   MINNOW_ASSIGN(sampling::Sampler sampler, make_sampler(s, p));
   MINNOW_ASSIGN(text::StopMatcher matcher, make_matcher(p));
-  MINNOW_TRY(append_tokens(s, {}, nullptr, {}));
+  MINNOW_TRY(restore_logits(s));
   if (!s.has_logits)
     return fail(Code::bad_state, "there is nothing to continue: prefill at least one token first");
   TextOut out(s, std::move(matcher), on_text, user);

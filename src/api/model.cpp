@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "api/objects.h"
+#include "exec/float_gemm.h"
 #include "text/chat_format.h"
 
 namespace minnow::api {
@@ -11,15 +12,17 @@ bool Model::is_eos(int32_t token) const {
          (tokenizer != nullptr && tokenizer->is_end(token));
 }
 
-Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, MappedFile file) {
+Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, MappedFile file,
+                                          bool with_tokenizer) {
   auto model = std::make_shared<Model>();
   MINNOW_ASSIGN(format::Container container, format::Container::open(std::move(file)));
   model->container = std::make_unique<format::Container>(std::move(container));
   MINNOW_ASSIGN(model::Weights weights, model::Weights::create(*model->container));
   model->weights = std::make_unique<model::Weights>(std::move(weights));
-  MINNOW_ASSIGN(model::Plan plan, model::Plan::create(*model->weights, engine->isa));
+  MINNOW_ASSIGN(model::Plan plan,
+                model::Plan::create(*model->weights, engine->isa, exec::float_gemm_available()));
   model->plan = std::make_unique<model::Plan>(std::move(plan));
-  if (const auto bytes = model->container->tokenizer(); !bytes.empty()) {
+  if (const auto bytes = model->container->tokenizer(); with_tokenizer && !bytes.empty()) {
     MINNOW_ASSIGN(const format::TokenizerView view, format::TokenizerView::open(bytes));
     if (view.size() > model->config().vocab_size) {
       return fail(Code::corrupt, "the tokenizer has ", view.size(), " tokens, the model's vocabulary ",
@@ -36,7 +39,7 @@ namespace {
 
 Status load(minnow_engine* engine, Result<MappedFile> file, const char* name, minnow_model** out) {
   if (!file.ok()) return std::move(file).status();
-  auto model = open_model(engine->impl, std::move(file).value());
+  auto model = open_model(engine->impl, std::move(file).value(), /*with_tokenizer=*/true);
   if (!model.ok()) return std::move(model).status().within(name);
   auto handle = std::make_unique<minnow_model>();
   handle->impl = std::move(model).value();

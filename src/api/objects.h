@@ -38,7 +38,8 @@ struct Model {
 };
 
 /// Maps, checks and plans a model. Shared by the load calls and minnow_plan().
-Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, MappedFile file);
+Result<std::shared_ptr<Model>> open_model(std::shared_ptr<Engine> engine, MappedFile file,
+                                          bool with_tokenizer);
 
 constexpr uint32_t kEngineMagic = 0x6d6e6567, kModelMagic = 0x6d6e6d6f, kSessionMagic = 0x6d6e7365;
 
@@ -155,6 +156,8 @@ class Entry {
 /// Appends tokens to a session that the caller has entered.
 Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::LogitsSink* sink,
                      exec::Progress progress);
+/// Makes the logits behind the last token be there, if need be (after a rewind) by running it again.
+Status restore_logits(minnow_session& s);
 /// Seconds of a clock that only goes forward.
 double now();
 

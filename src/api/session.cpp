@@ -124,6 +124,13 @@ Status append_tokens(minnow_session& s, std::span<const int32_t> tokens, exec::L
   return status;
 }
 
+Status restore_logits(minnow_session& s) {
+  MINNOW_TRY(append_tokens(s, {}, nullptr, {}));
+  if (s.has_logits || s.tokens.empty()) return {};
+  s.decoder->rewind(static_cast<uint32_t>(s.tokens.size() - 1));  // the last token is pending now
+  return append_tokens(s, {}, nullptr, {});
+}
+
 }  // namespace minnow::api
 
 using namespace minnow;
@@ -143,7 +150,7 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     MINNOW_ASSIGN(minnow_session_params p,
                   read_params(params, minnow_session_params_default(), "minnow_session_params"));
     MINNOW_ASSIGN(MappedFile file, MappedFile::open(path));
-    auto opened = open_model(engine->impl, std::move(file));
+    auto opened = open_model(engine->impl, std::move(file), /*with_tokenizer=*/false);
     if (!opened.ok()) return std::move(opened).status().within(path);
     const Model& model = **opened;
     const format::Config& c = model.config();
@@ -260,7 +267,7 @@ minnow_status minnow_score(minnow_session* session, const int32_t* tokens, size_
     MINNOW_TRY(entry.status());
     if (count == 0) return fail(Code::invalid_argument, "no tokens were given");
     if (session->options.logit_rows < kScoreRows) MINNOW_TRY(make_decoder(*session, kScoreRows));
-    if (session->pending()) MINNOW_TRY(append_tokens(*session, {}, nullptr, {}));
+    MINNOW_TRY(restore_logits(*session));
     std::vector<float> scores;  // the caller's array is written only on success
     scores.push_back(session->has_logits
                          ? static_cast<float>(sampling::log_softmax(session->decoder->logits(), tokens[0]))

@@ -92,6 +92,11 @@ MappedFile MappedFile::from_memory(std::span<const std::byte> bytes) {
   return out;
 }
 
+bool file_exists(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0;
+}
+
 Result<std::string> read_text_file(const std::string& path, uint64_t limit) {
   MINNOW_ASSIGN(const MappedFile file, MappedFile::open(path));
   if (file.size() > limit) {

@@ -39,6 +39,9 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// Is there anything of that name?
+bool file_exists(const std::string& path);
+
 /// Reads a whole regular file into a string, refusing more than `limit` bytes.
 Result<std::string> read_text_file(const std::string& path, uint64_t limit);
 

@@ -15,7 +15,7 @@
 
 namespace minnow {
 
-/// Values equal those of minnow_status (checked by static_assert in src/api/status_map.cpp).
+/// Values equal those of minnow_status (checked by static_assert in src/api/status.cpp).
 enum class Code : int32_t {
   ok = 0,
   invalid_argument = 1,  ///< the caller passed something out of range

@@ -11,6 +11,7 @@
 #include "format/writer.h"
 #include "minnow/minnow.h"
 #include "model/kernel_set.h"
+#include "model/weights.h"
 #include "text/chat_format.h"
 
 namespace minnow::compress {
@@ -184,6 +185,7 @@ Result<CompressReport> compress_model(const ImportedModel& model, const Compress
     return fail(Code::invalid_argument, "a group of ", options.group,
                 " was asked for; 32, 64 and 128 are known");
   }
+  MINNOW_TRY(model::check_config(model.config, model.layers.size()));
   MINNOW_ASSIGN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.threads));
   const model::KernelSet kernels = model::select_kernels(detect_isa());
   MINNOW_ASSIGN(format::Writer writer, format::Writer::create(path));

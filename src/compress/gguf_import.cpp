@@ -101,10 +101,10 @@ class Importer {
     MINNOW_TRY(ropes());
     out_.layers.resize(layers_);
     for (uint32_t i = 0; i < layers_; ++i) MINNOW_TRY(layer(i));
-    MINNOW_TRY(pick_.linear(out_.embedding, "token_embd", c_.vocab_size, c_.hidden_size));
+    MINNOW_TRY(pick_.linear(out_.embedding, "token_embd", c_.vocab_size, c_.hidden_size, Bias::optional));
     if (pick_.has("output.weight"))
-      MINNOW_TRY(pick_.linear(out_.head, "output", c_.vocab_size, c_.hidden_size));
-    MINNOW_TRY(pick_.norm(out_.final_norm, "output_norm", c_.hidden_size));
+      MINNOW_TRY(pick_.linear(out_.head, "output", c_.vocab_size, c_.hidden_size, Bias::optional));
+    MINNOW_TRY(pick_.norm(out_.final_norm, "output_norm", c_.hidden_size, Bias::none));
     MINNOW_TRY(pick_.finish());
     out_.parameters = pick_.elements();
     return {};
@@ -185,7 +185,7 @@ class Importer {
                   " dimensions of a head");
     }
     MINNOW_ASSIGN(const double theta, number("rope.freq_base", 10000.0));
-    double divide = 1.0;
+    MINNOW_ASSIGN(double divide, number("rope.scale_linear", 1.0));  // the key of older files
     const std::string type_key = cat(architecture_.name, ".rope.scaling.type");
     if (gguf_.has(type_key)) {
       MINNOW_ASSIGN(const std::string_view type, gguf_.string(type_key));
@@ -195,6 +195,7 @@ class Importer {
         return fail(Code::unsupported, "'", path_, "': rope type '", type, "' is not known in GGUF files");
       }
     }
+    if (!(divide > 0.0)) return fail(Code::corrupt, "'", path_, "': the rope scaling factor is ", divide);
     // Llama 3's scaling comes as one divisor a frequency.
     const size_t half = c_.rotary_dim / 2;
     std::vector<float> factors(half, 1.0f);
@@ -215,18 +216,18 @@ class Importer {
     const uint32_t n = c_.hidden_size, q = c_.q_size(), kv = c_.kv_size(), f = c_.ffn_size;
     l.rope = 0;
     pick_.ignore(p + "attn_rot_embd.weight");
-    MINNOW_TRY(pick_.norm(l.attn_norm, p + "attn_norm", n));
-    MINNOW_TRY(pick_.norm(l.ffn_norm, p + "ffn_norm", n));
-    MINNOW_TRY(pick_.linear(l.q, p + "attn_q", q, n));
-    MINNOW_TRY(pick_.linear(l.k, p + "attn_k", kv, n));
-    MINNOW_TRY(pick_.linear(l.v, p + "attn_v", kv, n));
-    MINNOW_TRY(pick_.linear(l.o, p + "attn_output", n, q));
-    MINNOW_TRY(pick_.linear(l.gate, p + "ffn_gate", f, n));
-    MINNOW_TRY(pick_.linear(l.up, p + "ffn_up", f, n));
-    MINNOW_TRY(pick_.linear(l.down, p + "ffn_down", n, f));
+    MINNOW_TRY(pick_.norm(l.attn_norm, p + "attn_norm", n, Bias::none));
+    MINNOW_TRY(pick_.norm(l.ffn_norm, p + "ffn_norm", n, Bias::none));
+    MINNOW_TRY(pick_.linear(l.q, p + "attn_q", q, n, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.k, p + "attn_k", kv, n, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.v, p + "attn_v", kv, n, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.o, p + "attn_output", n, q, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.gate, p + "ffn_gate", f, n, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.up, p + "ffn_up", f, n, Bias::optional));
+    MINNOW_TRY(pick_.linear(l.down, p + "ffn_down", n, f, Bias::optional));
     if (architecture_.qk_norm) {
-      MINNOW_TRY(pick_.norm(l.q_norm, p + "attn_q_norm", c_.head_dim));
-      MINNOW_TRY(pick_.norm(l.k_norm, p + "attn_k_norm", c_.head_dim));
+      MINNOW_TRY(pick_.norm(l.q_norm, p + "attn_q_norm", c_.head_dim, Bias::none));
+      MINNOW_TRY(pick_.norm(l.k_norm, p + "attn_k_norm", c_.head_dim, Bias::none));
     }
     if (architecture_.interleaved_rope) {
       for (ImportedLinear* x : {&l.q, &l.k}) {

@@ -11,24 +11,29 @@ namespace {
 using format::Activation;
 using format::Config;
 
+/// Names, and what the family's own configuration class assumes of keys that are absent.
 struct Architecture {
   const char* class_name;
   const char* model_type;
   Family family;
+  double rope_theta = 10000.0;
+  uint32_t sliding_window = 0;      ///< 0: none
+  uint32_t head_dim = 0;            ///< 0: hidden_size / heads
+  bool kv_heads_from_heads = true;  ///< else num_key_value_heads must be said
 };
 
 constexpr Architecture kArchitectures[] = {
     {"LlamaForCausalLM", "llama", Family::llama},
-    {"MistralForCausalLM", "mistral", Family::llama},
-    {"Qwen2ForCausalLM", "qwen2", Family::llama},
-    {"Qwen3ForCausalLM", "qwen3", Family::llama},
-    {"SmolLM3ForCausalLM", "smollm3", Family::llama},
+    {"MistralForCausalLM", "mistral", Family::llama, 10000.0, 4096, 0, false},
+    {"Qwen2ForCausalLM", "qwen2", Family::llama, 10000.0, 4096, 0, false},
+    {"Qwen3ForCausalLM", "qwen3", Family::llama, 10000.0, 4096, 128, false},
+    {"SmolLM3ForCausalLM", "smollm3", Family::llama, 2000000.0, 0, 0, false},
     {"GraniteForCausalLM", "granite", Family::llama},
     {"Phi3ForCausalLM", "phi3", Family::phi3},
     {"PhiForCausalLM", "phi", Family::phi},
     {"OPTForCausalLM", "opt", Family::opt},
-    {"Gemma2ForCausalLM", "gemma2", Family::gemma2},
-    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3},
+    {"Gemma2ForCausalLM", "gemma2", Family::gemma2, 10000.0, 4096, 256, false},
+    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3, 1e6, 4096, 256, false},
     {"Olmo2ForCausalLM", "olmo2", Family::olmo2},
 };
 
@@ -41,6 +46,10 @@ Result<const Architecture*> find_architecture(const JsonObject& j) {
   MINNOW_ASSIGN(const std::string type, j.text("model_type", ""));
   std::string known;
   for (const Architecture& a : kArchitectures) {
+    if (name == a.class_name && !type.empty() && type != a.model_type) {
+      return fail(Code::corrupt, "'", j.name(), "': the architecture '", name,
+                  "' contradicts the model type '", type, "'");
+    }
     if (name == a.class_name || (name.empty() && type == a.model_type)) return &a;
     known += cat(known.empty() ? "" : ", ", a.class_name);
   }
@@ -67,23 +76,37 @@ Status refuse_unsupported(const JsonObject& j) {
     MINNOW_ASSIGN(const bool on, j.boolean(key, false));
     if (on) return fail(Code::unsupported, "'", j.name(), "' sets '", key, "', which minnow does not know");
   }
+  if (j.has("_remove_final_layer_norm") && j.raw("_remove_final_layer_norm") == true) {
+    return fail(Code::unsupported, "'", j.name(), "' removes the final norm, which minnow does not know");
+  }
   return {};
 }
 
 class Reader {
  public:
-  Reader(const JsonObject& j, HfConfig& out) : j_(j), out_(out), c_(out.config) {}
+  Reader(const JsonObject& j, const Architecture& family, HfConfig& out)
+      : j_(j), family_(family), out_(out), c_(out.config) {}
 
   Status sizes() {
     MINNOW_ASSIGN(c_.vocab_size, j_.uint("vocab_size"));
     MINNOW_ASSIGN(c_.hidden_size, j_.uint("hidden_size"));
     MINNOW_ASSIGN(out_.layers, j_.uint("num_hidden_layers"));
     MINNOW_ASSIGN(c_.head_count, j_.uint("num_attention_heads"));
-    MINNOW_ASSIGN(c_.kv_head_count, j_.uint("num_key_value_heads", c_.head_count));
+    if (family_.kv_heads_from_heads) {
+      MINNOW_ASSIGN(c_.kv_head_count, j_.uint("num_key_value_heads", c_.head_count));
+    } else {
+      MINNOW_ASSIGN(c_.kv_head_count, j_.uint("num_key_value_heads"));
+    }
     MINNOW_ASSIGN(c_.max_context, j_.uint("max_position_embeddings"));
     const bool opt = out_.family == Family::opt;
     MINNOW_ASSIGN(c_.ffn_size, j_.uint(opt ? "ffn_dim" : "intermediate_size"));
     MINNOW_ASSIGN(c_.embedding_size, opt ? j_.uint("word_embed_proj_dim", c_.hidden_size) : c_.hidden_size);
+    if (c_.head_count > 4096 || c_.hidden_size > (1u << 17) || c_.ffn_size > (1u << 20) ||
+        c_.vocab_size > (1u << 24)) {
+      return fail(Code::corrupt, "'", j_.name(), "' claims ", c_.head_count, " heads, a hidden size of ",
+                  c_.hidden_size, ", an FFN of ", c_.ffn_size, " and a vocabulary of ", c_.vocab_size,
+                  ", beyond what minnow reads");
+    }
     if (out_.layers == 0 || out_.layers > 4096) {
       return fail(Code::corrupt, "'", j_.name(), "': num_hidden_layers is ", out_.layers,
                   "; 1 to 4096 were expected");
@@ -91,8 +114,13 @@ class Reader {
     if (c_.head_count == 0 || c_.kv_head_count == 0) {
       return fail(Code::corrupt, "'", j_.name(), "': the number of attention heads is 0");
     }
-    MINNOW_ASSIGN(c_.head_dim, j_.uint("head_dim", c_.hidden_size / c_.head_count));
-    if (c_.head_dim == 0) return fail(Code::corrupt, "'", j_.name(), "': head_dim is 0");
+    const bool derived = family_.head_dim == 0 || j_.said("head_dim");  // null: derived
+    MINNOW_ASSIGN(c_.head_dim,
+                  j_.uint("head_dim", derived ? c_.hidden_size / c_.head_count : family_.head_dim));
+    if (c_.head_dim == 0 || c_.head_dim > 4096 || c_.kv_head_count > c_.head_count) {
+      return fail(Code::corrupt, "'", j_.name(), "' claims heads of ", c_.head_dim, " dimensions and ",
+                  c_.kv_head_count, " KV heads for ", c_.head_count, " heads");
+    }
     c_.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c_.head_dim)));
     out_.sliding_window.assign(out_.layers, 0);
     out_.rope.assign(out_.layers, 0);
@@ -155,8 +183,13 @@ class Reader {
       MINNOW_ASSIGN(const double scalar, j_.number("query_pre_attn_scalar"));
       if (!(scalar > 0)) return fail(Code::corrupt, "'", j_.name(), "': query_pre_attn_scalar is ", scalar);
       c_.attention_scale = static_cast<float>(1.0 / std::sqrt(scalar));
-      MINNOW_ASSIGN(const double attention, j_.number("attn_logit_softcapping", 0.0));
-      MINNOW_ASSIGN(const double logits, j_.number("final_logit_softcapping", 0.0));
+      // Gemma 2 caps unless told not to (null), Gemma 3 does not unless told to.
+      const bool caps = out_.family == Family::gemma2;
+      MINNOW_ASSIGN(
+          const double attention,
+          j_.number("attn_logit_softcapping", caps && !j_.said("attn_logit_softcapping") ? 50.0 : 0.0));
+      MINNOW_ASSIGN(const double logits, j_.number("final_logit_softcapping",
+                                                   caps && !j_.said("final_logit_softcapping") ? 30.0 : 0.0));
       c_.attention_softcap = static_cast<float>(attention);
       c_.logits_softcap = static_cast<float>(logits);
     }
@@ -175,40 +208,52 @@ class Reader {
   }
 
   Status windows() {
-    if (!j_.has("sliding_window")) return {};
-    MINNOW_ASSIGN(const uint32_t window, j_.uint("sliding_window"));
-    MINNOW_ASSIGN(const bool used, j_.boolean("use_sliding_window", true));
-    if (window == 0) return fail(Code::corrupt, "'", j_.name(), "': sliding_window is 0");
-    if (!used) return {};
-    const bool by_type = j_.has("layer_types");
-    if (by_type) {
-      const Json& types = j_.raw("layer_types");
-      if (!types.is_array() || types.size() != out_.layers) {
-        return fail(Code::corrupt, "'", j_.name(), "': 'layer_types' does not have ", out_.layers,
-                    " entries");
-      }
-      for (uint32_t i = 0; i < out_.layers; ++i) {
-        if (types[i] == "sliding_attention") {
-          out_.sliding_window[i] = window;
-        } else if (types[i] != "full_attention") {
-          return fail(Code::unsupported, "'", j_.name(), "': layer ", i, " has the type ", types[i].dump(),
-                      "; minnow knows full_attention and sliding_attention");
-        }
-      }
+    const bool qwen = c_.architecture == "qwen2" || c_.architecture == "qwen3";
+    const bool smollm3 = c_.architecture == "smollm3";
+    if (qwen || smollm3) {  // these three have a window only when told to use it
+      MINNOW_ASSIGN(const bool used, j_.boolean("use_sliding_window", false));
+      if (!used) return {};
+    }
+    MINNOW_ASSIGN(const uint32_t window,
+                  j_.uint("sliding_window", j_.said("sliding_window") ? 0 : family_.sliding_window));
+    if (window == 0) {
+      if (j_.has("sliding_window")) return fail(Code::corrupt, "'", j_.name(), "': sliding_window is 0");
       return {};
     }
+    if (j_.has("layer_types")) return windows_by_type(window);
     // The older form says it by the family's habit.
     uint32_t pattern = 0, first = 0;
-    if (c_.architecture == "gemma2") pattern = 2;
+    if (out_.family == Family::gemma2) pattern = 2;
     if (out_.family == Family::gemma3) {
       MINNOW_ASSIGN(pattern, j_.uint("sliding_window_pattern", 6));
       MINNOW_ASSIGN(pattern, j_.uint("_sliding_window_pattern", pattern));
     }
-    if (c_.architecture == "qwen2" || c_.architecture == "qwen3" || c_.architecture == "smollm3") {
+    if (qwen) {
       MINNOW_ASSIGN(first, j_.uint("max_window_layers", 28));
     }
     for (uint32_t i = first; i < out_.layers; ++i) {
-      if (pattern == 0 || (i + 1) % pattern != 0) out_.sliding_window[i] = window;
+      // SmolLM3: the layers that do not rotate.
+      const bool has = smollm3 ? out_.rope[i] < 0 : pattern == 0 || (i + 1) % pattern != 0;
+      if (has) out_.sliding_window[i] = window;
+    }
+    return {};
+  }
+
+  Status biases() {
+    const std::string& a = c_.architecture;
+    if (out_.family == Family::phi) {
+      out_.bias_qkv = out_.bias_o = out_.bias_mlp = true;
+    } else if (out_.family == Family::opt) {
+      MINNOW_ASSIGN(out_.bias_qkv, j_.boolean("enable_bias", true));
+      out_.bias_o = out_.bias_mlp = out_.bias_qkv;
+    } else if (a == "qwen2") {
+      out_.bias_qkv = true;
+    } else if (a != "mistral" && a != "phi3") {
+      MINNOW_ASSIGN(out_.bias_qkv, j_.boolean("attention_bias", false));
+      out_.bias_o = out_.bias_qkv;
+      if (a == "llama" || a == "smollm3" || a == "granite") {
+        MINNOW_ASSIGN(out_.bias_mlp, j_.boolean("mlp_bias", false));
+      }
     }
     return {};
   }
@@ -230,11 +275,39 @@ class Reader {
     if (!(rotary >= 2.0) || rotary > c_.head_dim) {
       return fail(Code::corrupt, "'", j_.name(), "': partial_rotary_factor is ", partial);
     }
-    c_.rotary_dim = static_cast<uint32_t>(rotary) / 2 * 2;
+    c_.rotary_dim = static_cast<uint32_t>(rotary);
+    if (c_.rotary_dim % 2 != 0) {
+      return fail(Code::unsupported, "'", j_.name(), "': partial_rotary_factor ", partial, " rotates ",
+                  c_.rotary_dim, " of ", c_.head_dim, " dimensions, an odd number");
+    }
     RopeInput in{10000.0, c_.rotary_dim, c_.max_context, 0};
     MINNOW_ASSIGN(in.original_context, j_.uint("original_max_position_embeddings", 0));
-    MINNOW_TRY(newer ? new_ropes(in, nested) : old_ropes(in));
-    return layers_without_rope();
+    return newer ? new_ropes(in, nested) : old_ropes(in);
+  }
+
+  /// SmolLM3: "no_rope_layers" holds 1 where a layer rotates.
+  Status layers_without_rope() {
+    if (c_.architecture != "smollm3") return {};
+    if (j_.has("no_rope_layers")) {
+      const Json& list = j_.raw("no_rope_layers");
+      if (!list.is_array() || list.size() != out_.layers) {
+        return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' does not have ", out_.layers,
+                    " entries");
+      }
+      for (uint32_t i = 0; i < out_.layers; ++i) {
+        if (list[i] != 0 && list[i] != 1) {
+          return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' holds ", list[i].dump(),
+                      ", expected 0 or 1");
+        }
+        out_.rope[i] = list[i] == 0 ? -1 : 0;
+      }
+      return {};
+    }
+    MINNOW_ASSIGN(const uint32_t interval, j_.uint("no_rope_layer_interval", 4));
+    for (uint32_t i = 0; i < out_.layers && interval != 0; ++i) {
+      if ((i + 1) % interval == 0) out_.rope[i] = -1;
+    }
+    return {};
   }
 
   Status tokens() {
@@ -268,12 +341,14 @@ class Reader {
       MINNOW_ASSIGN(const double theta, set.number("rope_theta"));
       MINNOW_TRY(add_rope(in, &set, theta));
     }
-    for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = out_.sliding_window[i] != 0 ? 1 : 0;
+    for (uint32_t i = 0; i < out_.layers; ++i) {
+      if (out_.rope[i] >= 0) out_.rope[i] = out_.sliding_window[i] != 0 ? 1 : 0;
+    }
     return {};
   }
 
   Status old_ropes(const RopeInput& in) {
-    MINNOW_ASSIGN(const double theta, j_.number("rope_theta", out_.family == Family::gemma3 ? 1e6 : 10000.0));
+    MINNOW_ASSIGN(const double theta, j_.number("rope_theta", family_.rope_theta));
     if (j_.has("rope_scaling")) {
       MINNOW_ASSIGN(const JsonObject scaling, j_.object("rope_scaling"));
       MINNOW_TRY(add_rope(in, &scaling, theta));
@@ -287,26 +362,24 @@ class Reader {
     return {};
   }
 
-  /// SmolLM3: "no_rope_layers" holds 1 where a layer rotates.
-  Status layers_without_rope() {
-    if (c_.architecture != "smollm3") return {};
-    if (j_.has("no_rope_layers")) {
-      const Json& list = j_.raw("no_rope_layers");
-      if (!list.is_array() || list.size() != out_.layers) {
-        return fail(Code::corrupt, "'", j_.name(), "': 'no_rope_layers' does not have ", out_.layers,
-                    " entries");
-      }
-      for (uint32_t i = 0; i < out_.layers; ++i) out_.rope[i] = list[i] == 0 ? -1 : out_.rope[i];
-      return {};
+  Status windows_by_type(uint32_t window) {
+    const Json& types = j_.raw("layer_types");
+    if (!types.is_array() || types.size() != out_.layers) {
+      return fail(Code::corrupt, "'", j_.name(), "': 'layer_types' does not have ", out_.layers, " entries");
     }
-    MINNOW_ASSIGN(const uint32_t interval, j_.uint("no_rope_layer_interval", 4));
-    for (uint32_t i = 0; i < out_.layers && interval != 0; ++i) {
-      if ((i + 1) % interval == 0) out_.rope[i] = -1;
+    for (uint32_t i = 0; i < out_.layers; ++i) {
+      if (types[i] == "sliding_attention") {
+        out_.sliding_window[i] = window;
+      } else if (types[i] != "full_attention") {
+        return fail(Code::unsupported, "'", j_.name(), "': layer ", i, " has the type ", types[i].dump(),
+                    "; minnow knows full_attention and sliding_attention");
+      }
     }
     return {};
   }
 
   const JsonObject& j_;
+  const Architecture& family_;
   HfConfig& out_;
   Config& c_;
 };
@@ -334,12 +407,14 @@ Result<HfConfig> read_hf_config(const JsonObject& json) {
   out.family = architecture->family;
   out.config.architecture = architecture->model_type;
   MINNOW_TRY(refuse_unsupported(json));
-  Reader reader(json, out);
+  Reader reader(json, *architecture, out);
   MINNOW_TRY(reader.sizes());
   MINNOW_TRY(reader.norms());
   MINNOW_TRY(reader.ffn());
   MINNOW_TRY(reader.scales());
+  MINNOW_TRY(reader.layers_without_rope());
   MINNOW_TRY(reader.windows());
+  MINNOW_TRY(reader.biases());
   MINNOW_TRY(reader.positions());
   MINNOW_TRY(reader.tokens());
   return out;

@@ -21,6 +21,7 @@ struct HfConfig {
   uint32_t layers = 0;
   std::vector<uint32_t> sliding_window;  ///< per layer, 0: none
   std::vector<int32_t> rope;             ///< per layer, -1: none
+  bool bias_qkv = false, bias_o = false, bias_mlp = false;
   bool tied_said = false, tied = false;  ///< tie_word_embeddings, if it is there
   int32_t bos_id = -1;
   std::vector<int32_t> eos_ids;

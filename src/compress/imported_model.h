@@ -53,7 +53,7 @@ struct ImportedModel {
 Result<ImportedModel> import_huggingface(const std::string& directory);
 /// A GGUF file.
 Result<ImportedModel> import_gguf(const std::string& path);
-/// Either, by what `path` is.
+/// Either, by what `path` is. Token ids outside the vocabulary are dropped with a warning.
 Result<ImportedModel> import_model(const std::string& path);
 
 }  // namespace minnow::compress

@@ -61,6 +61,38 @@ Json describe(const format::Linear& l, const model::LinearWeights& w) {
           {"slabs", slabs}};
 }
 
+/// Norms, biases, learned positions and the like: everything that is not a linear.
+Json small_tensors(const Metadata& m) {
+  Json out = Json::array();
+  const auto add = [&](const std::string& name, const format::TensorRef& t) {
+    if (t.present()) {
+      out.push_back({{"name", name}, {"count", t.count}, {"bytes", t.count * format::size_of(t.dtype)}});
+    }
+  };
+  const auto norm = [&](const std::string& name, const format::Norm& n) {
+    add(name + ".weight", n.weight);
+    add(name + ".bias", n.bias);
+  };
+  for (size_t i = 0; i < m.layers.size(); ++i) {
+    const format::Layer& l = m.layers[i];
+    const std::string p = cat("layers.", i, ".");
+    norm(p + "attn_norm", l.attn_norm);
+    norm(p + "attn_post_norm", l.attn_post_norm);
+    norm(p + "ffn_norm", l.ffn_norm);
+    norm(p + "ffn_post_norm", l.ffn_post_norm);
+    norm(p + "q_norm", l.q_norm);
+    norm(p + "k_norm", l.k_norm);
+  }
+  norm("final_norm", m.final_norm);
+  add("positions", m.positions);
+  for (const format::Linear& l : m.linears) {
+    add(l.name + ".bias", l.bias);
+    add(l.name + ".input_centre", l.input_centre);
+    add(l.name + ".thresholds", l.thresholds);
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Json> inspect_file(const std::string& path, bool verify) {
@@ -88,6 +120,7 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
   out["linears"] = Json::array();
   for (size_t i = 0; i < m.linears.size(); ++i)
     out["linears"].push_back(describe(m.linears[i], weights->linears[i]));
+  out["tensors"] = small_tensors(m);
   out["codebooks"] = m.codebooks.size();
   out["provenance"] = {{"source", m.provenance.source},
                        {"license", m.provenance.license},
@@ -100,7 +133,7 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
                         {"kind", view.kind == format::TokenizerKind::bpe_ranks ? "bpe" : "spm"},
                         {"chat_format", std::string(view.chat.name)}};
   }
-  const uint32_t isa = detect_isa();
+  MINNOW_ASSIGN(const uint32_t isa, choose_isa(""));
   const model::KernelSet k = model::select_kernels(isa);
   out["machine"] = {{"cpu", cpu_name()}, {"isa", isa_name(isa)}, {"threads", default_thread_count()}};
   out["kernels"] = {k.linear_f32->name, k.linear_f16->name, k.linear_bf16->name, k.linear_w8->name,

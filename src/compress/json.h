@@ -25,6 +25,8 @@ class JsonObject {
   bool has(const char* key) const {
     return json_->is_object() && json_->contains(key) && !(*json_)[key].is_null();
   }
+  /// Present, null or not: where null means "none" and absence means a default.
+  bool said(const char* key) const { return json_->is_object() && json_->contains(key); }
   const Json& raw(const char* key) const { return (*json_)[key]; }
   const std::string& name() const { return name_; }
 

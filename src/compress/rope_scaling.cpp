@@ -127,6 +127,9 @@ Result<Rope> make_rope(const RopeInput& in, const JsonObject* scaling) {
     return rope;
   }
   const JsonObject& s = *scaling;
+  if (!s.has("rope_type") && !s.has("type") && s.has("factor")) {
+    return fail(Code::corrupt, "'", s.name(), "' has a factor, but does not say of which rope type");
+  }
   MINNOW_ASSIGN(const std::string older, s.text("type", "default"));
   MINNOW_ASSIGN(const std::string type, s.text("rope_type", older));
   if (type == "default") {

@@ -1,7 +1,5 @@
 #include "compress/safetensors.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -15,11 +13,6 @@ namespace minnow::compress {
 namespace {
 
 constexpr uint64_t kHeaderLimit = 100'000'000;  // as in the reference implementation
-
-bool exists(const std::string& path) {
-  struct stat st {};
-  return ::stat(path.c_str(), &st) == 0;
-}
 
 class Safetensors : public TensorSource {
  public:
@@ -126,8 +119,7 @@ class Safetensors : public TensorSource {
   std::vector<MappedFile> files_;
 };
 
-Result<std::set<std::string>> read_index(const std::string& path) {
-  MINNOW_ASSIGN(const Json index, read_json(path, kHeaderLimit));
+Result<std::set<std::string>> shards_of(const Json& index, const std::string& path) {
   const JsonObject top(index, path);
   MINNOW_ASSIGN(const JsonObject map, top.object("weight_map"));
   std::set<std::string> shards;
@@ -149,17 +141,17 @@ Result<std::set<std::string>> read_index(const std::string& path) {
 Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& directory) {
   auto source = std::make_unique<Safetensors>();
   const std::string single = directory + "/model.safetensors", index = single + ".index.json";
-  if (exists(index)) {
-    MINNOW_ASSIGN(const auto shards, read_index(index));
-    for (const std::string& shard : shards) MINNOW_TRY(source->add_file(cat(directory, "/", shard)));
+  if (file_exists(single)) {
+    MINNOW_TRY(source->add_file(single));
+  } else if (file_exists(index)) {
     MINNOW_ASSIGN(const Json json, read_json(index, kHeaderLimit));
+    MINNOW_ASSIGN(const auto shards, shards_of(json, index));
+    for (const std::string& shard : shards) MINNOW_TRY(source->add_file(cat(directory, "/", shard)));
     for (const auto& [tensor, shard] : json["weight_map"].items()) {
       if (source->find(tensor) == nullptr) {
         return fail(Code::corrupt, "'", index, "' lists tensor '", tensor, "', no shard holds it");
       }
     }
-  } else if (exists(single)) {
-    MINNOW_TRY(source->add_file(single));
   } else {
     return fail(Code::not_found, "'", directory,
                 "' holds neither model.safetensors nor model.safetensors.index.json");

@@ -35,12 +35,19 @@ Status TensorPicker::matrix(RowSource& out, const std::string& name, uint32_t ro
   return {};
 }
 
-Status TensorPicker::vector(std::vector<float>& out, const std::string& name, uint64_t count) {
+Status TensorPicker::floats(std::vector<float>& out, const std::string& name,
+                            const std::vector<uint64_t>& shape) {
   const SourceTensor* t = source_.find(name);
   if (t == nullptr) return fail(Code::not_found, where_, ": tensor '", name, "' is missing");
-  if (t->elements() != count || source_bytes(t->type, count) == 0) {
+  uint64_t count = 1;
+  std::string wanted;
+  for (uint64_t d : shape) {
+    count *= d;
+    wanted += cat(wanted.empty() ? "" : " x ", d);
+  }
+  if (t->shape != shape || source_bytes(t->type, count) == 0) {
     return fail(Code::corrupt, where_, ": tensor '", name, "' is ", shape_text(*t), ", the config asks for ",
-                count, " values");
+                wanted, " values");
   }
   out.resize(count);
   widen(t->type, t->data, count, out.data());
@@ -55,26 +62,36 @@ Status TensorPicker::vector(std::vector<float>& out, const std::string& name, ui
   return {};
 }
 
-Status TensorPicker::linear(ImportedLinear& out, const std::string& name, uint32_t rows, uint32_t cols) {
-  return fused(out, name, name, rows, cols, 0, rows);
+Status TensorPicker::vector(std::vector<float>& out, const std::string& name, uint64_t count) {
+  return floats(out, name, {count});
+}
+
+Status TensorPicker::table(std::vector<float>& out, const std::string& name, uint64_t rows, uint64_t cols) {
+  return floats(out, name, {rows, cols});
+}
+
+Status TensorPicker::linear(ImportedLinear& out, const std::string& name, uint32_t rows, uint32_t cols,
+                            Bias bias) {
+  return fused(out, name, name, rows, cols, 0, rows, bias);
 }
 
 Status TensorPicker::fused(ImportedLinear& out, const std::string& name, const std::string& part,
-                           uint32_t rows, uint32_t cols, uint32_t first, uint32_t total) {
+                           uint32_t rows, uint32_t cols, uint32_t first, uint32_t total, Bias bias) {
   out.name = part;
   MINNOW_TRY(matrix(out.weight, name + ".weight", rows, cols, first, total));
-  if (!has(name + ".bias")) return {};
-  std::vector<float> bias;
-  MINNOW_TRY(vector(bias, name + ".bias", total));
-  out.bias.assign(bias.begin() + first, bias.begin() + first + rows);
+  if (bias == Bias::none || (bias == Bias::optional && !has(name + ".bias"))) return {};
+  std::vector<float> values;
+  MINNOW_TRY(vector(values, name + ".bias", total));
+  out.bias.assign(values.begin() + first, values.begin() + first + rows);
   return {};
 }
 
-Status TensorPicker::norm(ImportedNorm& out, const std::string& name, uint32_t count, float offset) {
+Status TensorPicker::norm(ImportedNorm& out, const std::string& name, uint32_t count, Bias bias,
+                          float offset) {
   MINNOW_TRY(vector(out.weight, name + ".weight", count));
   for (float& w : out.weight) w += offset;
-  if (has(name + ".bias")) MINNOW_TRY(vector(out.bias, name + ".bias", count));
-  return {};
+  if (bias == Bias::none || (bias == Bias::optional && !has(name + ".bias"))) return {};
+  return vector(out.bias, name + ".bias", count);
 }
 
 Status TensorPicker::finish() const {

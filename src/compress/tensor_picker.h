@@ -11,6 +11,9 @@
 
 namespace minnow::compress {
 
+/// What the config says of a bias. A bias that it denies stays untaken, so finish() refuses it by name.
+enum class Bias : uint8_t { none, required, optional };
+
 class TensorPicker {
  public:
   TensorPicker(const TensorSource& source, std::string where) : source_(source), where_(std::move(where)) {}
@@ -22,15 +25,17 @@ class TensorPicker {
   /// A (rows, cols) matrix, or rows [first, first + rows) of one with `total` rows.
   Status matrix(RowSource& out, const std::string& name, uint32_t rows, uint32_t cols, uint32_t first = 0,
                 uint32_t total = 0);
-  /// `name`.weight and, if there, `name`.bias.
-  Status linear(ImportedLinear& out, const std::string& name, uint32_t rows, uint32_t cols);
+  /// `name`.weight and `name`.bias.
+  Status linear(ImportedLinear& out, const std::string& name, uint32_t rows, uint32_t cols, Bias bias);
   /// Rows [first, first + rows) of the fused linear `name` with `total` rows.
   Status fused(ImportedLinear& out, const std::string& name, const std::string& part, uint32_t rows,
-               uint32_t cols, uint32_t first, uint32_t total);
+               uint32_t cols, uint32_t first, uint32_t total, Bias bias);
   /// A vector of `count` floats.
   Status vector(std::vector<float>& out, const std::string& name, uint64_t count);
-  /// `name`.weight and, if there, `name`.bias; `offset` is added to the weights (Gemma stores w - 1).
-  Status norm(ImportedNorm& out, const std::string& name, uint32_t count, float offset = 0.0f);
+  /// A (rows, cols) table of floats, read whole.
+  Status table(std::vector<float>& out, const std::string& name, uint64_t rows, uint64_t cols);
+  /// `name`.weight and `name`.bias; `offset` is added to the weights (Gemma stores w - 1).
+  Status norm(ImportedNorm& out, const std::string& name, uint32_t count, Bias bias, float offset = 0.0f);
 
   /// Refuses tensors that were neither taken nor ignored.
   Status finish() const;
@@ -38,6 +43,7 @@ class TensorPicker {
   uint64_t elements() const;
 
  private:
+  Status floats(std::vector<float>& out, const std::string& name, const std::vector<uint64_t>& shape);
   const TensorSource& source_;
   std::string where_;
   std::set<std::string> used_;

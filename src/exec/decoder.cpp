@@ -37,9 +37,6 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
 std::span<const float> Decoder::logits() const {
   return {ws_.logits, plan_->config->vocab_size};
 }
-std::span<float> Decoder::mutable_logits() {
-  return {ws_.logits, plan_->config->vocab_size};
-}
 
 uint64_t Decoder::kv_bytes_read() const {
   const kv::Shape& shape = cache_.shape();

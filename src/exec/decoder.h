@@ -55,7 +55,6 @@ class Decoder {
 
   /// Logits behind the last token, [vocab]; written by forward().
   std::span<const float> logits() const;
-  std::span<float> mutable_logits();
 
   uint32_t position() const { return position_; }
   uint32_t context() const { return cache_.shape().context; }

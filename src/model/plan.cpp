@@ -87,12 +87,12 @@ bool InputForm::operator==(const InputForm& other) const {
                                             });
 }
 
-Result<Plan> Plan::create(const Weights& weights, uint32_t isa) {
+Result<Plan> Plan::create(const Weights& weights, uint32_t isa, bool xnnpack) {
   Plan plan;
   plan.config = &weights.config();
   plan.weights = &weights;
   plan.kernels = select_kernels(isa);
-  plan.use_xnnpack = isa == detect_isa();
+  plan.use_xnnpack = xnnpack && isa == detect_isa();
   plan.bytes_per_token = model::bytes_per_token(weights);
   Builder b(plan);
   plan.layers.reserve(weights.layers.size());

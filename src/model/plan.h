@@ -60,7 +60,8 @@ struct Plan {
   InputExtent input;
   uint64_t bytes_per_token = 0;
 
-  static Result<Plan> create(const Weights& weights, uint32_t isa);
+  /// `xnnpack`: whether it runs here (exec::float_gemm_available).
+  static Result<Plan> create(const Weights& weights, uint32_t isa, bool xnnpack);
 };
 
 /// Writes row `row` of a linear (one embedding) as floats. `out` has room for cols padded to 32.

@@ -8,61 +8,6 @@ namespace {
 using format::Container;
 using format::Metadata;
 
-Status check_config(const Config& c, const Metadata& m) {
-  struct Named {
-    const char* name;
-    uint64_t value, low, high;
-  };
-  const Named sizes[] = {
-      {"vocab_size", c.vocab_size, 1, 1u << 24},   {"hidden_size", c.hidden_size, 1, 1u << 17},
-      {"head_count", c.head_count, 1, 1u << 12},   {"kv_head_count", c.kv_head_count, 1, c.head_count},
-      {"head_dim", c.head_dim, 1, 1u << 12},       {"ffn_size", c.ffn_size, 1, 1u << 20},
-      {"max_context", c.max_context, 1, 1u << 30}, {"embedding_size", c.embedding_size, 1, 1u << 17},
-      {"rotary_dim", c.rotary_dim, 0, c.head_dim}, {"number of layers", m.layers.size(), 1, 1u << 12},
-  };
-  for (const Named& s : sizes) {
-    if (s.value < s.low || s.value > s.high) {
-      return fail(Code::corrupt, "the model's ", s.name, " is ", s.value, "; between ", s.low, " and ",
-                  s.high, " was expected");
-    }
-  }
-  if (c.head_count % c.kv_head_count != 0) {
-    return fail(Code::corrupt, c.head_count, " heads cannot share ", c.kv_head_count, " KV heads evenly");
-  }
-  if (c.rotary_dim % 2 != 0) return fail(Code::corrupt, "rotary_dim ", c.rotary_dim, " is odd");
-  const std::pair<const char*, float> numbers[] = {
-      {"norm_eps", c.norm_eps},
-      {"embedding_scale", c.embedding_scale},
-      {"residual_scale", c.residual_scale},
-      {"logits_scale", c.logits_scale},
-      {"attention_scale", c.attention_scale},
-  };
-  for (const auto& [name, value] : numbers) {
-    if (!std::isfinite(value) || !(value > 0.0f)) {
-      return fail(Code::corrupt, "the model's ", name, " is ", value, "; a positive number was expected");
-    }
-  }
-  if (!(c.attention_softcap >= 0.0f) || !(c.logits_softcap >= 0.0f) || std::isinf(c.attention_softcap) ||
-      std::isinf(c.logits_softcap)) {
-    return fail(Code::corrupt, "a soft cap is negative or not finite");
-  }
-  for (size_t i = 0; i < c.ropes.size(); ++i) {
-    const format::Rope& r = c.ropes[i];
-    const size_t half = c.rotary_dim / 2;
-    if (r.inv_freq.size() != half || (!r.inv_freq_long.empty() && r.inv_freq_long.size() != half)) {
-      return fail(Code::corrupt, "rope ", i, " has ", r.inv_freq.size(), " frequencies, expected ", half);
-    }
-    for (const auto* list : {&r.inv_freq, &r.inv_freq_long}) {
-      for (float f : *list) {
-        if (!std::isfinite(f)) return fail(Code::corrupt, "rope ", i, " has a frequency that is not finite");
-      }
-    }
-    if (!std::isfinite(r.attention_factor))
-      return fail(Code::corrupt, "rope ", i, " has no finite attention factor");
-  }
-  return {};
-}
-
 /// Resolves records to pointers, checking that what a place asks for is there and fits.
 class Resolver {
  public:
@@ -212,6 +157,61 @@ class Resolver {
 
 }  // namespace
 
+Status check_config(const Config& c, size_t layers) {
+  struct Named {
+    const char* name;
+    uint64_t value, low, high;
+  };
+  const Named sizes[] = {
+      {"vocab_size", c.vocab_size, 1, 1u << 24},   {"hidden_size", c.hidden_size, 1, 1u << 17},
+      {"head_count", c.head_count, 1, 1u << 12},   {"kv_head_count", c.kv_head_count, 1, c.head_count},
+      {"head_dim", c.head_dim, 1, 1u << 12},       {"ffn_size", c.ffn_size, 1, 1u << 20},
+      {"max_context", c.max_context, 1, 1u << 30}, {"embedding_size", c.embedding_size, 1, 1u << 17},
+      {"rotary_dim", c.rotary_dim, 0, c.head_dim}, {"number of layers", layers, 1, 1u << 12},
+  };
+  for (const Named& s : sizes) {
+    if (s.value < s.low || s.value > s.high) {
+      return fail(Code::corrupt, "the model's ", s.name, " is ", s.value, "; between ", s.low, " and ",
+                  s.high, " was expected");
+    }
+  }
+  if (c.head_count % c.kv_head_count != 0) {
+    return fail(Code::corrupt, c.head_count, " heads cannot share ", c.kv_head_count, " KV heads evenly");
+  }
+  if (c.rotary_dim % 2 != 0) return fail(Code::corrupt, "rotary_dim ", c.rotary_dim, " is odd");
+  const std::pair<const char*, float> numbers[] = {
+      {"norm_eps", c.norm_eps},
+      {"embedding_scale", c.embedding_scale},
+      {"residual_scale", c.residual_scale},
+      {"logits_scale", c.logits_scale},
+      {"attention_scale", c.attention_scale},
+  };
+  for (const auto& [name, value] : numbers) {
+    if (!std::isfinite(value) || !(value > 0.0f)) {
+      return fail(Code::corrupt, "the model's ", name, " is ", value, "; a positive number was expected");
+    }
+  }
+  if (!(c.attention_softcap >= 0.0f) || !(c.logits_softcap >= 0.0f) || std::isinf(c.attention_softcap) ||
+      std::isinf(c.logits_softcap)) {
+    return fail(Code::corrupt, "a soft cap is negative or not finite");
+  }
+  for (size_t i = 0; i < c.ropes.size(); ++i) {
+    const format::Rope& r = c.ropes[i];
+    const size_t half = c.rotary_dim / 2;
+    if (r.inv_freq.size() != half || (!r.inv_freq_long.empty() && r.inv_freq_long.size() != half)) {
+      return fail(Code::corrupt, "rope ", i, " has ", r.inv_freq.size(), " frequencies, expected ", half);
+    }
+    for (const auto* list : {&r.inv_freq, &r.inv_freq_long}) {
+      for (float f : *list) {
+        if (!std::isfinite(f)) return fail(Code::corrupt, "rope ", i, " has a frequency that is not finite");
+      }
+    }
+    if (!std::isfinite(r.attention_factor))
+      return fail(Code::corrupt, "rope ", i, " has no finite attention factor");
+  }
+  return {};
+}
+
 uint64_t LinearWeights::bytes() const {
   uint64_t total = 0;
   for (const SlabWeights& s : slabs) {
@@ -225,7 +225,7 @@ Result<Weights> Weights::create(const Container& container) {
   const Metadata& m = container.metadata();
   Weights out;
   out.config_ = &m.config;
-  MINNOW_TRY(check_config(m.config, m));
+  MINNOW_TRY(check_config(m.config, m.layers.size()));
   Resolver r(container, out);
   MINNOW_TRY(r.linears());
   out.layers.reserve(m.layers.size());

@@ -69,6 +69,9 @@ struct LayerWeights {
   const format::Rope* rope = nullptr;  ///< nullptr: this layer does not rotate
 };
 
+/// Ranges and contradictions of a config by itself. The compressor asks before it writes.
+Status check_config(const Config& config, size_t layers);
+
 class Weights {
  public:
   static Result<Weights> create(const format::Container& container);

@@ -293,6 +293,16 @@ std::vector<Case> cases() {
                      [](auto& j) { j["num_hidden_layers"] = 2; }));
   c.push_back(config("head that is not there", "the config says that the head is not tied",
                      [](auto& j) { j["tie_word_embeddings"] = false; }));
+  c.push_back(config("architecture against model type", "contradicts the model type",
+                     [](auto& j) { j["model_type"] = "mistral"; }));
+  c.push_back(config("biases that are not there", "q_proj.bias' is missing",
+                     [](auto& j) { j["attention_bias"] = true; }));
+  c.push_back(config("a factor without a rope type", "does not say of which rope type", [](auto& j) {
+    j.erase("rope_parameters");
+    j["rope_scaling"] = {{"factor", 4.0}};
+  }));
+  c.push_back(config("heads beyond count", "beyond what minnow reads",
+                     [](auto& j) { j["num_attention_heads"] = (1 << 27) + 2; }));
   // model.safetensors
   c.push_back(directory("no weights", "holds neither model.safetensors",
                         [](const std::string& p) { fs::remove(p + "/model.safetensors"); }));
@@ -340,6 +350,7 @@ std::vector<Case> cases() {
   }));
   // Shards
   const auto index = [](const std::string& p, const std::string& shard) {
+    fs::rename(p + "/model.safetensors", p + "/model-1.safetensors");
     std::ofstream(p + "/model.safetensors.index.json")
         << nlohmann::json{{"weight_map", {{"model.norm.weight", shard}}}}.dump();
   };
@@ -350,10 +361,12 @@ std::vector<Case> cases() {
   c.push_back(directory("shard missing", "model-2.safetensors': No such file",
                         [=](const std::string& p) { index(p, "model-2.safetensors"); }));
   c.push_back(directory("index lists what no shard holds", "no shard holds it", [](const std::string& p) {
+    fs::rename(p + "/model.safetensors", p + "/model-1.safetensors");
     std::ofstream(p + "/model.safetensors.index.json")
-        << R"({"weight_map": {"model.ghost": "model.safetensors"}})";
+        << R"({"weight_map": {"model.ghost": "model-1.safetensors"}})";
   }));
   c.push_back(directory("empty index", "names no shards", [](const std::string& p) {
+    fs::remove(p + "/model.safetensors");
     std::ofstream(p + "/model.safetensors.index.json") << R"({"weight_map": {}})";
   }));
   // tokenizer.json
@@ -393,9 +406,6 @@ std::vector<Case> cases() {
                }});
   c.push_back({"negative temperature", "temperature", [=](const TempDir& dir) {
                  return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "1", "--temp=-1"};
-               }});
-  c.push_back({"unknown ISA level", "unknown ISA level 'mmx'", [=](const TempDir& dir) {
-                 return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "1", "--isa", "mmx"};
                }});
   c.push_back({"text for a model without a tokenizer", "carries no tokenizer", [=](const TempDir& dir) {
                  return std::vector<std::string>{"tokenize", "-m", good(dir), "hello"};
@@ -483,6 +493,13 @@ TEST(Usage, WrongUsageIsStatusTwo) {
   EXPECT_EQ(run_program({MINNOW_CLI, "swim"}).status, 2);
   EXPECT_EQ(run_program({MINNOW_CLI, "complete"}).status, 2);
   EXPECT_EQ(run_program({MINNOW_CLI, "complete", "-m", "x", "--temp", "warm"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "complete", "-m", "x", "--isa", "mmx"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "complete", "-m", "x", "-c", "-5"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "compress", "x", "-o", "y", "--width", "5"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "compress", "x", "-o", "y", "--bits", "16", "--width", "8"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "eval", "-m", "x", "--text", "t", "--skip", "9", "--ctx", "8"}).status,
+            2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "eval", "-m", "x"}).status, 2);
   EXPECT_EQ(run_program({MINNOW_CLI, "--help"}).status, 0);
 }
 
