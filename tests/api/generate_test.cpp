@@ -48,7 +48,8 @@ TEST_F(Generate, GreedyIsTheSameHoweverTheWorkIsCut) {
     const Model model = load_model(other, books_path());
     for (const uint32_t chunk : {0u, 5u}) {
       const Session s = make_session(model, 256, MINNOW_KV_F32, chunk);
-      EXPECT_EQ(generate_text(s, kPrompt, greedy_params(24)).text, expected) << threads << " threads, chunks of " << chunk;
+      EXPECT_EQ(generate_text(s, kPrompt, greedy_params(24)).text, expected)
+          << threads << " threads, chunks of " << chunk;
     }
   }
 }
@@ -138,10 +139,11 @@ TEST_F(Generate, BadStopsAndBiases) {
   p = greedy_params(1);
   p.logit_bias_count = 1;
   EXPECT_EQ(generate_text(session(), kPrompt, p).status, MINNOW_INVALID_ARGUMENT);
-  for (const minnow_logit_bias bias : {minnow_logit_bias{4096, 1.0f}, minnow_logit_bias{-1, 1.0f}, minnow_logit_bias{5, NAN},
-                                       minnow_logit_bias{5, INFINITY}}) {
+  for (const minnow_logit_bias bias : {minnow_logit_bias{4096, 1.0f}, minnow_logit_bias{-1, 1.0f},
+                                       minnow_logit_bias{5, NAN}, minnow_logit_bias{5, INFINITY}}) {
     p.logit_bias = &bias;
-    EXPECT_EQ(generate_text(session(), kPrompt, p).status, MINNOW_INVALID_ARGUMENT) << bias.token << ' ' << bias.bias;
+    EXPECT_EQ(generate_text(session(), kPrompt, p).status, MINNOW_INVALID_ARGUMENT)
+        << bias.token << ' ' << bias.bias;
   }
   const auto refused = [&](auto edit) {
     minnow_generate_params q = minnow_generate_params_default();
@@ -190,7 +192,8 @@ TEST_F(Generate, EndsAtTheEndToken) {
 TEST_F(Generate, PiecesAreWholeCharacters) {
   // Bytes of three characters only, at a temperature that puts them into any order: mostly broken characters.
   std::vector<minnow_logit_bias> biases;
-  for (const int32_t id : tokenize(books, "\xF0\x9F\xA6\x88\xE2\x82\xAC\xC3\xB1")) biases.push_back({id, 1000.0f});
+  for (const int32_t id : tokenize(books, "\xF0\x9F\xA6\x88\xE2\x82\xAC\xC3\xB1"))
+    biases.push_back({id, 1000.0f});
   ASSERT_GT(biases.size(), 6u);
   size_t split = 0, replaced = 0;
   for (uint64_t seed = 0; seed < 6; ++seed) {
@@ -218,7 +221,8 @@ TEST_F(Generate, ReusesThePrefixTheSessionHolds) {
   const std::vector<int32_t> a = tokenize(books, "The ship sailed at dawn, and the captain", true);
   std::vector<int32_t> b(a.begin(), a.end() - 3);
   for (const int32_t id : tokenize(books, " crew sang of the sea")) b.push_back(id);
-  const auto same = static_cast<uint32_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  const auto same =
+      static_cast<uint32_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
   const Session s = session();
   const minnow_generate_params p = greedy_params(16);
   const Generated first = generate_tokens(s, a, p);
@@ -264,7 +268,8 @@ TEST_F(Generate, ContextFull) {
 }
 
 TEST_F(Generate, ACancelledGenerationGoesOnWhereItWas) {
-  const std::vector<int32_t> expected = generate_tokens(make_session(tiny, 64), {5, 6, 7}, greedy_params(20)).tokens;
+  const std::vector<int32_t> expected =
+      generate_tokens(make_session(tiny, 64), {5, 6, 7}, greedy_params(20)).tokens;
   const Session s = make_session(tiny, 64);
   struct Context {
     minnow_session* session;
@@ -272,14 +277,15 @@ TEST_F(Generate, ACancelledGenerationGoesOnWhereItWas) {
   } context{s.get(), {}};
   const int32_t prompt[] = {5, 6, 7};
   const minnow_generate_params p = greedy_params(20);
-  ASSERT_EQ(minnow_generate_tokens(s.get(), prompt, 3, &p,
-                                   [](void* user, const char*, size_t, int32_t token) {
-                                     auto* c = static_cast<Context*>(user);
-                                     c->tokens.push_back(token);
-                                     if (c->tokens.size() == 8) minnow_session_cancel(c->session);
-                                     return 0;
-                                   },
-                                   &context, nullptr),
+  ASSERT_EQ(minnow_generate_tokens(
+                s.get(), prompt, 3, &p,
+                [](void* user, const char*, size_t, int32_t token) {
+                  auto* c = static_cast<Context*>(user);
+                  c->tokens.push_back(token);
+                  if (c->tokens.size() == 8) minnow_session_cancel(c->session);
+                  return 0;
+                },
+                &context, nullptr),
             MINNOW_CANCELLED);
   EXPECT_EQ(context.tokens.size(), 8u);
   EXPECT_EQ(minnow_session_position(s.get()), 11u);  // what was handed out is in the sequence

@@ -8,7 +8,9 @@ extern "C" int minnow_test_use_header_from_c(const char* path);
 namespace minnow::testing {
 namespace {
 
-TEST(Header, WorksFromC) { EXPECT_EQ(minnow_test_use_header_from_c(tiny_path().c_str()), MINNOW_OK); }
+TEST(Header, WorksFromC) {
+  EXPECT_EQ(minnow_test_use_header_from_c(tiny_path().c_str()), MINNOW_OK);
+}
 
 TEST(Names, StatusAndVersion) {
   EXPECT_STREQ(minnow_status_name(MINNOW_OK), "MINNOW_OK");
@@ -124,7 +126,8 @@ TEST(StructSize, ResultsFillWhatTheCallerKnows) {
   minnow_generate_result result{};
   const minnow_generate_params p = greedy_params(1);
   const int32_t token = 5;
-  EXPECT_EQ(minnow_generate_tokens(session.get(), &token, 1, &p, nullptr, nullptr, &result), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_generate_tokens(session.get(), &token, 1, &p, nullptr, nullptr, &result),
+            MINNOW_INVALID_ARGUMENT);
   minnow_plan_report report{};
   EXPECT_EQ(minnow_plan(engine.get(), tiny_path().c_str(), nullptr, 0, &report), MINNOW_INVALID_ARGUMENT);
 }
@@ -195,7 +198,8 @@ TEST(Handles, NullIsRefusedEverywhere) {
       minnow_session_get_stats(nullptr, &stats),
       minnow_session_get_stats(session.get(), nullptr),
   };
-  for (size_t i = 0; i < std::size(results); ++i) EXPECT_EQ(results[i], MINNOW_INVALID_ARGUMENT) << "call " << i;
+  for (size_t i = 0; i < std::size(results); ++i)
+    EXPECT_EQ(results[i], MINNOW_INVALID_ARGUMENT) << "call " << i;
   EXPECT_EQ(m, nullptr);
   EXPECT_EQ(s, nullptr);
   EXPECT_EQ(minnow_session_position(session.get()), 0u);
@@ -222,7 +226,8 @@ TEST(Handles, OfAnotherKindAreRefused) {
   EXPECT_EQ(minnow_model_load(reinterpret_cast<minnow_engine*>(model.get()), tiny_path().c_str(), &m),
             MINNOW_INVALID_ARGUMENT);
   EXPECT_NE(std::string(minnow_last_error()).find("not a living engine"), std::string::npos);
-  EXPECT_EQ(minnow_session_create(reinterpret_cast<minnow_model*>(engine.get()), nullptr, &s), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_session_create(reinterpret_cast<minnow_model*>(engine.get()), nullptr, &s),
+            MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(minnow_decode(reinterpret_cast<minnow_session*>(model.get()), 5), MINNOW_INVALID_ARGUMENT);
   // Destroying through the wrong function leaves the object alone.
   minnow_model_destroy(reinterpret_cast<minnow_model*>(session.get()));

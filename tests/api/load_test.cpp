@@ -16,7 +16,9 @@ const Bytes& tiny_bytes() {
   return bytes;
 }
 
-std::vector<int32_t> continuation(const Model& model) { return greedy(make_session(model, 32), {5, 6, 7}, 12); }
+std::vector<int32_t> continuation(const Model& model) {
+  return greedy(make_session(model, 32), {5, 6, 7}, 12);
+}
 
 class File {
  public:
@@ -51,14 +53,16 @@ TEST(Load, DescriptorAndMemoryGiveTheSameModelAsAPath) {
     file.close();  // the descriptor is not needed any more
     EXPECT_EQ(continuation(embedded), expected) << offset;
     File exact(dir.file("exact"));
-    ASSERT_EQ(minnow_model_load_fd(engine.get(), exact.get(), offset, 0, &m), MINNOW_OK) << minnow_last_error();
+    ASSERT_EQ(minnow_model_load_fd(engine.get(), exact.get(), offset, 0, &m), MINNOW_OK)
+        << minnow_last_error();
     EXPECT_EQ(continuation(Model(m)), expected) << offset;
   }
   auto buffer = Buffer::allocate(tiny_bytes().size(), "a test");
   ASSERT_TRUE(buffer.ok());
   std::memcpy(buffer->data(), tiny_bytes().data(), tiny_bytes().size());
   minnow_model* m = nullptr;
-  ASSERT_EQ(minnow_model_load_memory(engine.get(), buffer->data(), buffer->size(), &m), MINNOW_OK) << minnow_last_error();
+  ASSERT_EQ(minnow_model_load_memory(engine.get(), buffer->data(), buffer->size(), &m), MINNOW_OK)
+      << minnow_last_error();
   EXPECT_EQ(continuation(Model(m)), expected);
 }
 
@@ -71,9 +75,12 @@ TEST(Load, RefusesBadPlaces) {
   const File file(dir.file("package"));
   const size_t size = tiny_bytes().size();
   minnow_model* m = nullptr;
-  EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 96, size, &m), MINNOW_INVALID_ARGUMENT);  // unaligned
-  EXPECT_NE(std::string(minnow_last_error()).find("multiple of 64"), std::string::npos) << minnow_last_error();
-  EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 128, size, &m), MINNOW_INVALID_ARGUMENT);  // past the end
+  EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 96, size, &m),
+            MINNOW_INVALID_ARGUMENT);  // unaligned
+  EXPECT_NE(std::string(minnow_last_error()).find("multiple of 64"), std::string::npos)
+      << minnow_last_error();
+  EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 128, size, &m),
+            MINNOW_INVALID_ARGUMENT);  // past the end
   EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 1u << 30, 0, &m), MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), ~uint64_t{63}, 128, &m), MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(minnow_model_load_fd(engine.get(), file.get(), 0, 0, &m), MINNOW_UNSUPPORTED);  // no magic
@@ -133,7 +140,8 @@ TEST(Plan, IsWhatASessionTakes) {
         p.context = context, p.prefill_chunk = chunk, p.kv_type = kv;
         minnow_plan_report plan{};
         plan.struct_size = sizeof plan;
-        ASSERT_EQ(minnow_plan(engine.get(), tiny_path().c_str(), &p, 0, &plan), MINNOW_OK) << minnow_last_error();
+        ASSERT_EQ(minnow_plan(engine.get(), tiny_path().c_str(), &p, 0, &plan), MINNOW_OK)
+            << minnow_last_error();
         minnow_session* s = nullptr;
         ASSERT_EQ(minnow_session_create(model.get(), &p, &s), MINNOW_OK) << minnow_last_error();
         const Session session(s);
@@ -159,7 +167,8 @@ TEST(Plan, ContextThatFitsIsTheLargest) {
     p.context = context;
     minnow_plan_report r{};
     r.struct_size = sizeof r;
-    EXPECT_EQ(minnow_plan(engine.get(), tiny_path().c_str(), &p, budget, &r), MINNOW_OK) << minnow_last_error();
+    EXPECT_EQ(minnow_plan(engine.get(), tiny_path().c_str(), &p, budget, &r), MINNOW_OK)
+        << minnow_last_error();
     return r;
   };
   const uint64_t least = plan(1, 0).total;

@@ -99,7 +99,9 @@ TEST_F(SessionTest, TokensOutsideTheVocabularyChangeNothing) {
     EXPECT_EQ(minnow_decode(s.get(), bad), MINNOW_INVALID_ARGUMENT) << bad;
     float scores[2];
     EXPECT_EQ(minnow_score(s.get(), ids, 2, scores), MINNOW_INVALID_ARGUMENT) << bad;
-    EXPECT_EQ(generate_tokens(make_session(model, 8), {6, bad}, greedy_params(1)).status, MINNOW_INVALID_ARGUMENT) << bad;
+    EXPECT_EQ(generate_tokens(make_session(model, 8), {6, bad}, greedy_params(1)).status,
+              MINNOW_INVALID_ARGUMENT)
+        << bad;
   }
   EXPECT_EQ(minnow_session_position(s.get()), 1u);
   EXPECT_EQ(logits_of(s), before);
@@ -115,7 +117,8 @@ double log_softmax_at(const float* logits, size_t n, int32_t token) {
 TEST_F(SessionTest, ScoresAreTheLogSoftmaxOfTheLogits) {
   const Session a = make_session(model, 128), b = make_session(model, 128);
   std::vector<float> scores(tokens.size());
-  ASSERT_EQ(minnow_score(a.get(), tokens.data(), tokens.size(), scores.data()), MINNOW_OK) << minnow_last_error();
+  ASSERT_EQ(minnow_score(a.get(), tokens.data(), tokens.size(), scores.data()), MINNOW_OK)
+      << minnow_last_error();
   EXPECT_TRUE(std::isnan(scores[0]));  // nothing stood before it
   const std::vector<float> logits = all_logits(b, tokens, tokens.size());
   ASSERT_EQ(logits.size(), tokens.size() * 320);
@@ -138,15 +141,16 @@ TEST_F(SessionTest, PrefillLogitsHandsOutEveryRowInOrder) {
     std::vector<float> last;
     size_t vocab = 0;
   } seen;
-  ASSERT_EQ(minnow_prefill_logits(s.get(), tokens.data(), tokens.size(),
-                                  [](void* user, size_t index, const float* logits, size_t vocab) {
-                                    auto* o = static_cast<Seen*>(user);
-                                    o->indices.push_back(index);
-                                    o->vocab = vocab;
-                                    o->last.assign(logits, logits + vocab);
-                                    return 0;
-                                  },
-                                  &seen),
+  ASSERT_EQ(minnow_prefill_logits(
+                s.get(), tokens.data(), tokens.size(),
+                [](void* user, size_t index, const float* logits, size_t vocab) {
+                  auto* o = static_cast<Seen*>(user);
+                  o->indices.push_back(index);
+                  o->vocab = vocab;
+                  o->last.assign(logits, logits + vocab);
+                  return 0;
+                },
+                &seen),
             MINNOW_OK);
   ASSERT_EQ(seen.indices.size(), 100u);
   for (size_t i = 0; i < 100; ++i) EXPECT_EQ(seen.indices[i], i);
@@ -157,8 +161,11 @@ TEST_F(SessionTest, PrefillLogitsHandsOutEveryRowInOrder) {
 TEST_F(SessionTest, PrefillLogitsStopsWhenAsked) {
   const Session s = make_session(model, 128, MINNOW_KV_F32, 16);
   size_t rows = 0;
-  const auto stop_at_20 = [](void* user, size_t, const float*, size_t) { return ++*static_cast<size_t*>(user) == 20 ? 1 : 0; };
-  EXPECT_EQ(minnow_prefill_logits(s.get(), tokens.data(), tokens.size(), stop_at_20, &rows), MINNOW_CANCELLED);
+  const auto stop_at_20 = [](void* user, size_t, const float*, size_t) {
+    return ++*static_cast<size_t*>(user) == 20 ? 1 : 0;
+  };
+  EXPECT_EQ(minnow_prefill_logits(s.get(), tokens.data(), tokens.size(), stop_at_20, &rows),
+            MINNOW_CANCELLED);
   EXPECT_EQ(rows, 20u);
   EXPECT_EQ(minnow_session_position(s.get()), 16u);  // the chunk that was whole
   const std::vector<int32_t> rest(tokens.begin() + 16, tokens.end());
@@ -206,18 +213,20 @@ TEST_F(SessionTest, ForkOutlivesItsOrigin) {
   ASSERT_EQ(minnow_session_fork(s.get(), &f), MINNOW_OK);
   const Session fork(f);
   s.reset();
-  EXPECT_EQ(continue_text(fork, greedy_params(4)).tokens, generate_tokens(make_session(model, 32), {5, 6, 7}, greedy_params(4)).tokens);
+  EXPECT_EQ(continue_text(fork, greedy_params(4)).tokens,
+            generate_tokens(make_session(model, 32), {5, 6, 7}, greedy_params(4)).tokens);
 }
 
 TEST_F(SessionTest, ProgressGrowsToOneAndCancels) {
   const Session s = make_session(model, 128, MINNOW_KV_F32, 16);
   std::vector<float> seen;
-  ASSERT_EQ(minnow_prefill(s.get(), tokens.data(), tokens.size(),
-                           [](void* user, float done) {
-                             static_cast<std::vector<float>*>(user)->push_back(done);
-                             return 1;
-                           },
-                           &seen),
+  ASSERT_EQ(minnow_prefill(
+                s.get(), tokens.data(), tokens.size(),
+                [](void* user, float done) {
+                  static_cast<std::vector<float>*>(user)->push_back(done);
+                  return 1;
+                },
+                &seen),
             MINNOW_OK);
   ASSERT_EQ(seen.size(), 7u * 3u);  // chunks, layers
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
@@ -265,13 +274,14 @@ TEST_F(SessionTest, CallsFromACallbackAreRefused) {
     minnow_session* session;
     minnow_status status;
   } context{s.get(), MINNOW_OK};
-  ASSERT_EQ(minnow_prefill(s.get(), tokens.data(), 10,
-                           [](void* user, float) {
-                             auto* c = static_cast<Context*>(user);
-                             c->status = minnow_decode(c->session, 5);
-                             return 1;
-                           },
-                           &context),
+  ASSERT_EQ(minnow_prefill(
+                s.get(), tokens.data(), 10,
+                [](void* user, float) {
+                  auto* c = static_cast<Context*>(user);
+                  c->status = minnow_decode(c->session, 5);
+                  return 1;
+                },
+                &context),
             MINNOW_OK);
   EXPECT_EQ(context.status, MINNOW_BUSY);
   EXPECT_EQ(minnow_session_position(s.get()), 10u);

@@ -21,13 +21,18 @@ TEST_F(Text, TokenizeFollowsTheRulesOfCapacity) {
   const size_t needed = count;
   std::vector<int32_t> ids(needed, -7);
   count = 0;
-  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed - 1, &count), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed - 1, &count),
+            MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(count, needed);
   EXPECT_EQ(ids, std::vector<int32_t>(needed, -7));  // nothing was written
-  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, nullptr, needed, &count), MINNOW_INVALID_ARGUMENT);
-  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed, nullptr), MINNOW_INVALID_ARGUMENT);
-  EXPECT_EQ(minnow_tokenize(books.get(), nullptr, 3, 0, 0, ids.data(), needed, &count), MINNOW_INVALID_ARGUMENT);
-  ASSERT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed, &count), MINNOW_OK);
+  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, nullptr, needed, &count),
+            MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed, nullptr),
+            MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_tokenize(books.get(), nullptr, 3, 0, 0, ids.data(), needed, &count),
+            MINNOW_INVALID_ARGUMENT);
+  ASSERT_EQ(minnow_tokenize(books.get(), text.data(), text.size(), 0, 0, ids.data(), needed, &count),
+            MINNOW_OK);
   EXPECT_EQ(count, needed);
   ASSERT_EQ(minnow_tokenize(books.get(), nullptr, 0, 0, 0, nullptr, 0, &count), MINNOW_OK);
   EXPECT_EQ(count, 0u);
@@ -36,12 +41,15 @@ TEST_F(Text, TokenizeFollowsTheRulesOfCapacity) {
   ASSERT_EQ(minnow_detokenize(books.get(), ids.data(), ids.size(), 0, nullptr, 0, &length), MINNOW_OK);
   EXPECT_EQ(length, text.size());
   std::string out(length, '#');
-  EXPECT_EQ(minnow_detokenize(books.get(), ids.data(), ids.size(), 0, out.data(), length - 1, &length), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_detokenize(books.get(), ids.data(), ids.size(), 0, out.data(), length - 1, &length),
+            MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(length, text.size());
   EXPECT_EQ(out, std::string(length, '#'));
-  ASSERT_EQ(minnow_detokenize(books.get(), ids.data(), ids.size(), 0, out.data(), length, &length), MINNOW_OK);
+  ASSERT_EQ(minnow_detokenize(books.get(), ids.data(), ids.size(), 0, out.data(), length, &length),
+            MINNOW_OK);
   EXPECT_EQ(out, text);
-  EXPECT_EQ(minnow_detokenize(books.get(), nullptr, 1, 0, out.data(), out.size(), &length), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_detokenize(books.get(), nullptr, 1, 0, out.data(), out.size(), &length),
+            MINNOW_INVALID_ARGUMENT);
 }
 
 TEST_F(Text, SpecialFormsOnlyWhenAskedFor) {
@@ -53,7 +61,9 @@ TEST_F(Text, SpecialFormsOnlyWhenAskedFor) {
   const auto text = [&](int skip) {
     std::string out(64, '\0');
     size_t length = 0;
-    EXPECT_EQ(minnow_detokenize(books.get(), parsed.data(), parsed.size(), skip, out.data(), out.size(), &length), MINNOW_OK);
+    EXPECT_EQ(
+        minnow_detokenize(books.get(), parsed.data(), parsed.size(), skip, out.data(), out.size(), &length),
+        MINNOW_OK);
     return out.substr(0, length);
   };
   EXPECT_EQ(text(0), "<|im_start|>a");
@@ -63,7 +73,8 @@ TEST_F(Text, SpecialFormsOnlyWhenAskedFor) {
 TEST_F(Text, BadTextAndBadTokens) {
   size_t count = 0;
   for (const std::string bad : {"\xFF", "a\xC3", "\xED\xA0\x80", "\xF5\x80\x80\x80"}) {
-    EXPECT_EQ(minnow_tokenize(books.get(), bad.data(), bad.size(), 0, 0, nullptr, 0, &count), MINNOW_INVALID_ARGUMENT);
+    EXPECT_EQ(minnow_tokenize(books.get(), bad.data(), bad.size(), 0, 0, nullptr, 0, &count),
+              MINNOW_INVALID_ARGUMENT);
     const Session s = make_session(books, 16);
     EXPECT_EQ(generate_text(s, bad, greedy_params(1)).status, MINNOW_INVALID_ARGUMENT);
     EXPECT_EQ(minnow_session_position(s.get()), 0u);
@@ -99,10 +110,12 @@ TEST_F(Text, ChatRender) {
   const std::string expected =
       "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n";
   size_t length = 0;
-  ASSERT_EQ(minnow_chat_render(books.get(), nullptr, messages, 2, nullptr, 0, &length), MINNOW_OK) << minnow_last_error();
+  ASSERT_EQ(minnow_chat_render(books.get(), nullptr, messages, 2, nullptr, 0, &length), MINNOW_OK)
+      << minnow_last_error();
   EXPECT_EQ(length, expected.size());
   std::string out(length, '#');
-  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, messages, 2, out.data(), length - 1, &length), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, messages, 2, out.data(), length - 1, &length),
+            MINNOW_INVALID_ARGUMENT);
   EXPECT_EQ(length, expected.size());
   EXPECT_EQ(out, std::string(length, '#'));
   ASSERT_EQ(minnow_chat_render(books.get(), nullptr, messages, 2, out.data(), length, &length), MINNOW_OK);
@@ -111,12 +124,17 @@ TEST_F(Text, ChatRender) {
   EXPECT_EQ(out, expected);
   ASSERT_EQ(minnow_chat_render(books.get(), "llama3", messages, 2, nullptr, 0, &length), MINNOW_OK);
   EXPECT_NE(length, expected.size());
-  EXPECT_EQ(minnow_chat_render(books.get(), "no such format", messages, 2, nullptr, 0, &length), MINNOW_NOT_FOUND);
+  EXPECT_EQ(minnow_chat_render(books.get(), "no such format", messages, 2, nullptr, 0, &length),
+            MINNOW_NOT_FOUND);
   const minnow_message stranger{"narrator", "a"}, no_role{nullptr, "a"}, no_text{"user", nullptr};
-  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &stranger, 1, nullptr, 0, &length), MINNOW_INVALID_ARGUMENT);
-  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &no_role, 1, nullptr, 0, &length), MINNOW_INVALID_ARGUMENT);
-  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &no_text, 1, nullptr, 0, &length), MINNOW_INVALID_ARGUMENT);
-  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, nullptr, 1, nullptr, 0, &length), MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &stranger, 1, nullptr, 0, &length),
+            MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &no_role, 1, nullptr, 0, &length),
+            MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, &no_text, 1, nullptr, 0, &length),
+            MINNOW_INVALID_ARGUMENT);
+  EXPECT_EQ(minnow_chat_render(books.get(), nullptr, nullptr, 1, nullptr, 0, &length),
+            MINNOW_INVALID_ARGUMENT);
 }
 
 }  // namespace

@@ -17,13 +17,16 @@ const Bytes& good() {
 /// A copy at a 64-byte boundary on the heap, where AddressSanitizer guards its end.
 class Aligned {
  public:
-  explicit Aligned(const Bytes& b) : size_(b.size()), data_(static_cast<char*>(std::aligned_alloc(64, (b.size() + 64) / 64 * 64))) {
+  explicit Aligned(const Bytes& b)
+      : size_(b.size()), data_(static_cast<char*>(std::aligned_alloc(64, (b.size() + 64) / 64 * 64))) {
     std::memcpy(data_, b.data(), size_);
   }
   ~Aligned() { std::free(data_); }
   Aligned(const Aligned&) = delete;
   Aligned& operator=(const Aligned&) = delete;
-  MappedFile file(size_t size) const { return MappedFile::from_memory({reinterpret_cast<const std::byte*>(data_), size}); }
+  MappedFile file(size_t size) const {
+    return MappedFile::from_memory({reinterpret_cast<const std::byte*>(data_), size});
+  }
   char* data() const { return data_; }
   size_t size() const { return size_; }
 
@@ -132,8 +135,10 @@ class Forged {
     const size_t at = header_.metadata_offset + i;
     bytes_.data()[at] ^= flip;
     format::Header h = header_;
-    h.metadata_checksum = format::checksum({reinterpret_cast<const std::byte*>(bytes_.data()) + h.metadata_offset, h.metadata_size});
-    h.header_checksum = format::checksum(std::as_bytes(std::span(&h, 1)).first(offsetof(format::Header, header_checksum)));
+    h.metadata_checksum = format::checksum(
+        {reinterpret_cast<const std::byte*>(bytes_.data()) + h.metadata_offset, h.metadata_size});
+    h.header_checksum =
+        format::checksum(std::as_bytes(std::span(&h, 1)).first(offsetof(format::Header, header_checksum)));
     std::memcpy(bytes_.data(), &h, sizeof h);
     minnow_model* m = nullptr;
     const bool loaded = minnow_model_load_memory(engine, bytes_.data(), bytes_.size(), &m) == MINNOW_OK;
@@ -159,7 +164,8 @@ TEST(Damage, ForgedMetadataIsRefusedOrRuns) {
   Forged file;
   size_t loaded = 0, refused = 0;
   for (size_t i = 0; i < file.size(); ++i) {
-    for (const char flip : {char(1), char(-128), char(-1)}) ++(file.run(engine.get(), i, flip) ? loaded : refused);
+    for (const char flip : {char(1), char(-128), char(-1)})
+      ++(file.run(engine.get(), i, flip) ? loaded : refused);
   }
   // Some bytes are names, scales and the like; most hold the structure.
   EXPECT_GT(loaded, 0u);

@@ -24,8 +24,8 @@ Metadata everything() {
   Metadata m;
   Config& c = m.config;
   c.architecture = "an architecture";
-  for (uint32_t* v : {&c.vocab_size, &c.hidden_size, &c.head_count, &c.kv_head_count, &c.head_dim, &c.ffn_size,
-                      &c.max_context, &c.rotary_dim, &c.embedding_size}) {
+  for (uint32_t* v : {&c.vocab_size, &c.hidden_size, &c.head_count, &c.kv_head_count, &c.head_dim,
+                      &c.ffn_size, &c.max_context, &c.rotary_dim, &c.embedding_size}) {
     *v = f.next();
   }
   c.norm = NormKind::layer;
@@ -41,24 +41,40 @@ Metadata everything() {
   }
   c.ropes.push_back({{1.0f, 0.5f}, 1.25f, {0.25f, 0.125f}, f.next()});
   c.ropes.push_back({{3.0f}, 1.0f, {}, 0});
-  for (const SegmentKind kind : {SegmentKind::small, SegmentKind::weights, SegmentKind::tokenizer, SegmentKind::codebook}) {
+  for (const SegmentKind kind :
+       {SegmentKind::small, SegmentKind::weights, SegmentKind::tokenizer, SegmentKind::codebook}) {
     m.segments.push_back({f.next(), uint64_t{f.next()} << 33, ~uint64_t{f.next()}, kind});
   }
-  Slab slab{CodeType::u3, 64, f.next(), f.next(), uint64_t{f.next()} << 34, f.next(), ScaleType::u8, f.next(), f.next(),
-            ZeroType::u4, f.next(), f.next(), {-1.5f, 0.0f, 2.5f}};
-  Linear linear{"a linear", f.next(), f.next(), Layout::channel, f.next(), 3, {slab, Slab{}}, f.tensor(), f.tensor(), f.tensor()};
+  Slab slab{CodeType::u3,
+            64,
+            f.next(),
+            f.next(),
+            uint64_t{f.next()} << 34,
+            f.next(),
+            ScaleType::u8,
+            f.next(),
+            f.next(),
+            ZeroType::u4,
+            f.next(),
+            f.next(),
+            {-1.5f, 0.0f, 2.5f}};
+  Linear linear{"a linear", f.next(),       f.next(),   Layout::channel, f.next(),
+                3,          {slab, Slab{}}, f.tensor(), f.tensor(),      f.tensor()};
   m.linears = {linear, Linear{}};
   m.input_orders = {f.tensor(), f.tensor()};
   Layer layer;
-  for (int32_t* v : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down, &layer.rope}) {
+  for (int32_t* v :
+       {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down, &layer.rope}) {
     *v = static_cast<int32_t>(f.next());
   }
-  for (Norm* n : {&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm, &layer.q_norm, &layer.k_norm}) {
+  for (Norm* n : {&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm,
+                  &layer.q_norm, &layer.k_norm}) {
     *n = f.norm();
   }
   layer.sliding_window = f.next();
   m.layers = {layer, Layer{}};
-  for (int32_t* v : {&m.embedding, &m.head, &m.embedding_in, &m.embedding_out, &m.tokenizer_segment, &m.bos_id}) {
+  for (int32_t* v :
+       {&m.embedding, &m.head, &m.embedding_in, &m.embedding_out, &m.tokenizer_segment, &m.bos_id}) {
     *v = static_cast<int32_t>(f.next());
   }
   m.positions = f.tensor();
@@ -126,10 +142,10 @@ void same(const Layer& a, const Layer& b) {
 
 void same(const Config& a, const Config& b) {
   EXPECT_EQ(a.architecture, b.architecture);
-  EXPECT_EQ((std::array{a.vocab_size, a.hidden_size, a.head_count, a.kv_head_count, a.head_dim, a.ffn_size, a.max_context,
-                        a.rotary_dim, a.embedding_size}),
-            (std::array{b.vocab_size, b.hidden_size, b.head_count, b.kv_head_count, b.head_dim, b.ffn_size, b.max_context,
-                        b.rotary_dim, b.embedding_size}));
+  EXPECT_EQ((std::array{a.vocab_size, a.hidden_size, a.head_count, a.kv_head_count, a.head_dim, a.ffn_size,
+                        a.max_context, a.rotary_dim, a.embedding_size}),
+            (std::array{b.vocab_size, b.hidden_size, b.head_count, b.kv_head_count, b.head_dim, b.ffn_size,
+                        b.max_context, b.rotary_dim, b.embedding_size}));
   EXPECT_EQ(a.norm, b.norm);
   EXPECT_EQ(a.norm_placement, b.norm_placement);
   EXPECT_EQ(a.qk_norm, b.qk_norm);
@@ -165,14 +181,16 @@ void same(const Metadata& a, const Metadata& b) {
   for (size_t i = 0; i < a.input_orders.size(); ++i) same(a.input_orders[i], b.input_orders[i]);
   ASSERT_EQ(a.layers.size(), b.layers.size());
   for (size_t i = 0; i < a.layers.size(); ++i) same(a.layers[i], b.layers[i]);
-  EXPECT_EQ((std::array{a.embedding, a.head, a.embedding_in, a.embedding_out, a.tokenizer_segment, a.bos_id}),
-            (std::array{b.embedding, b.head, b.embedding_in, b.embedding_out, b.tokenizer_segment, b.bos_id}));
+  EXPECT_EQ(
+      (std::array{a.embedding, a.head, a.embedding_in, a.embedding_out, a.tokenizer_segment, a.bos_id}),
+      (std::array{b.embedding, b.head, b.embedding_in, b.embedding_out, b.tokenizer_segment, b.bos_id}));
   same(a.positions, b.positions);
   same(a.final_norm, b.final_norm);
   ASSERT_EQ(a.codebooks.size(), b.codebooks.size());
   for (size_t i = 0; i < a.codebooks.size(); ++i) {
     const Codebook &x = a.codebooks[i], &y = b.codebooks[i];
-    EXPECT_EQ((std::array{x.layer, x.kv_head, x.centroids, x.dim}), (std::array{y.layer, y.kv_head, y.centroids, y.dim}));
+    EXPECT_EQ((std::array{x.layer, x.kv_head, x.centroids, x.dim}),
+              (std::array{y.layer, y.kv_head, y.centroids, y.dim}));
     same(x.values, y.values);
     same(x.scales, y.scales);
     same(x.whitening, y.whitening);
@@ -211,8 +229,13 @@ TEST(Extent, OfEveryLayoutAndWidth) {
     CodeType code;
     uint64_t bits;
   };
-  for (const Width w : {Width{CodeType::f32, 32}, {CodeType::f16, 16}, {CodeType::bf16, 16}, {CodeType::u2, 2}, {CodeType::u3, 3},
-                        {CodeType::u4, 4}, {CodeType::u8, 8}}) {
+  for (const Width w : {Width{CodeType::f32, 32},
+                        {CodeType::f16, 16},
+                        {CodeType::bf16, 16},
+                        {CodeType::u2, 2},
+                        {CodeType::u3, 3},
+                        {CodeType::u4, 4},
+                        {CodeType::u8, 8}}) {
     EXPECT_EQ(bits_of(w.code), w.bits);
     Slab s;
     s.code = w.code;

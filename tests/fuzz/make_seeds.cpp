@@ -25,7 +25,9 @@ Bytes small_safetensors() {
 
 Bytes small_gguf() {
   minnow::testing::Gguf g;
-  g.text("general.architecture", "llama").uint("llama.block_count", 1).number("llama.rope.freq_base", 10000.0f);
+  g.text("general.architecture", "llama")
+      .uint("llama.block_count", 1)
+      .number("llama.rope.freq_base", 10000.0f);
   g.tensor("token_embd.weight", {32, 4}, 0, 0).tensor("output_norm.weight", {32}, 0, 512);
   return g.bytes(640);
 }
@@ -45,7 +47,8 @@ int main(int argc, char** argv) {
     put(corpus / "fuzz_container" / ("payload-" + std::to_string(i)), seed);
   }
   for (const auto& entry : fs::directory_iterator(MINNOW_TEST_DATA "/arch")) {
-    put(corpus / "fuzz_config" / entry.path().filename(), minnow::testing::read_bytes(entry.path() / "config.json"));
+    put(corpus / "fuzz_config" / entry.path().filename(),
+        minnow::testing::read_bytes(entry.path() / "config.json"));
   }
   for (const auto& entry : fs::directory_iterator(MINNOW_TEST_DATA "/tokenizers")) {
     auto imported = minnow::compress::import_tokenizer_json(entry.path().string());

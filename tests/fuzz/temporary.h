@@ -28,7 +28,8 @@ class TempDir {
 };
 
 inline void write_file(const std::string& path, const void* data, size_t size) {
-  std::ofstream(path, std::ios::binary).write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
+  std::ofstream(path, std::ios::binary)
+      .write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
 }
 
 }  // namespace minnow::fuzz

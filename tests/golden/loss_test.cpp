@@ -31,13 +31,15 @@ TEST(Stories260K, GreedyTextEqualsTheReference) {
 }
 
 /// Natural-log loss of each window; the first token of a window is context only.
-std::vector<double> losses(const Model& model, const std::vector<int32_t>& tokens, size_t window, size_t windows) {
+std::vector<double> losses(const Model& model, const std::vector<int32_t>& tokens, size_t window,
+                           size_t windows) {
   std::vector<double> out;
   const Session session = make_session(model, static_cast<uint32_t>(window));
   std::vector<float> scores(window);
   for (size_t w = 0; w < windows; ++w) {
     EXPECT_EQ(minnow_session_rewind(session.get(), 0), MINNOW_OK);
-    EXPECT_EQ(minnow_score(session.get(), tokens.data() + w * window, window, scores.data()), MINNOW_OK) << minnow_last_error();
+    EXPECT_EQ(minnow_score(session.get(), tokens.data() + w * window, window, scores.data()), MINNOW_OK)
+        << minnow_last_error();
     double sum = 0.0;
     for (size_t i = 1; i < window; ++i) sum -= scores[i];
     out.push_back(sum / static_cast<double>(window - 1));
@@ -63,7 +65,9 @@ void expect_loss(const std::string& folder, size_t windows) {
     EXPECT_EQ(tokens.size(), reference.at("tokens_in_text"));
     const std::vector<int32_t> first = reference.at("first_ids");
     ASSERT_GE(tokens.size(), window * windows);
-    EXPECT_EQ(std::vector<int32_t>(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(first.size())), first);
+    EXPECT_EQ(
+        std::vector<int32_t>(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(first.size())),
+        first);
     const std::vector<double> mine = losses(model, tokens, window, windows);
     double mean = 0.0, mean_expected = 0.0;
     for (size_t w = 0; w < windows; ++w) {
@@ -78,9 +82,13 @@ void expect_loss(const std::string& folder, size_t windows) {
   }
 }
 
-TEST(Books7m, LossIsTheReferences) { expect_loss(MINNOW_EXAMPLE_MODELS "/books-7m", 4); }
+TEST(Books7m, LossIsTheReferences) {
+  expect_loss(MINNOW_EXAMPLE_MODELS "/books-7m", 4);
+}
 
-TEST(Books81m, LossIsTheReferences) { expect_loss(data_folder() + "/models/books-81m", 1); }
+TEST(Books81m, LossIsTheReferences) {
+  expect_loss(data_folder() + "/models/books-81m", 1);
+}
 
 }  // namespace
 }  // namespace minnow::testing

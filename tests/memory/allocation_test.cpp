@@ -15,18 +15,27 @@ void* allocate(size_t size, size_t alignment) {
   ++counted;
   if (countdown >= 0 && countdown-- == 0) throw std::bad_alloc();
   const size_t rounded = (size + alignment - 1) / alignment * alignment;
-  void* p = alignment <= alignof(std::max_align_t) ? std::malloc(size == 0 ? 1 : size)
-                                                   : std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  void* p = alignment <= alignof(std::max_align_t)
+                ? std::malloc(size == 0 ? 1 : size)
+                : std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
 
 }  // namespace
 
-void* operator new(size_t size) { return allocate(size, 1); }
-void* operator new[](size_t size) { return allocate(size, 1); }
-void* operator new(size_t size, std::align_val_t a) { return allocate(size, static_cast<size_t>(a)); }
-void* operator new[](size_t size, std::align_val_t a) { return allocate(size, static_cast<size_t>(a)); }
+void* operator new(size_t size) {
+  return allocate(size, 1);
+}
+void* operator new[](size_t size) {
+  return allocate(size, 1);
+}
+void* operator new(size_t size, std::align_val_t a) {
+  return allocate(size, static_cast<size_t>(a));
+}
+void* operator new[](size_t size, std::align_val_t a) {
+  return allocate(size, static_cast<size_t>(a));
+}
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
   try {
     return allocate(size, 1);
@@ -34,17 +43,39 @@ void* operator new(size_t size, const std::nothrow_t&) noexcept {
     return nullptr;
   }
 }
-void* operator new[](size_t size, const std::nothrow_t& t) noexcept { return operator new(size, t); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+void* operator new[](size_t size, const std::nothrow_t& t) noexcept {
+  return operator new(size, t);
+}
+void operator delete(void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, const std::nothrow_t&) noexcept {
+  std::free(p);
+}
+void operator delete[](void* p, const std::nothrow_t&) noexcept {
+  std::free(p);
+}
+void operator delete[](void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, size_t) noexcept {
+  std::free(p);
+}
+void operator delete[](void* p, size_t) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, std::align_val_t) noexcept {
+  std::free(p);
+}
+void operator delete[](void* p, std::align_val_t) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
+void operator delete[](void* p, size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
 
 namespace minnow::testing {
 namespace {
@@ -64,7 +95,8 @@ void fail_each_allocation(Call call, int64_t rounds, const char* what) {
     const bool hit = countdown < 0;
     countdown = -1;
     ASSERT_TRUE(hit) << what << ": allocation " << n << " of " << total << " was not reached";
-    ASSERT_TRUE(status == MINNOW_NO_MEMORY || status == MINNOW_OK) << what << ", allocation " << n << ": " << minnow_last_error();
+    ASSERT_TRUE(status == MINNOW_NO_MEMORY || status == MINNOW_OK)
+        << what << ", allocation " << n << ": " << minnow_last_error();
     failed += status == MINNOW_NO_MEMORY;
     if (status != MINNOW_OK) {
       ASSERT_STRNE(minnow_last_error(), "") << what;
@@ -142,21 +174,32 @@ TEST(OutOfMemory, CallsOfASessionLeaveItUsable) {
   std::vector<char> text(4096);
   size_t length = 0;
   const minnow_message message{"user", "a message that is longer than any small string"};
-  fail_each_allocation([&] { return minnow_generate_text(base.get(), "The ship sailed", &p, nullptr, nullptr, nullptr); }, 300,
-                       "generate");
+  fail_each_allocation(
+      [&] { return minnow_generate_text(base.get(), "The ship sailed", &p, nullptr, nullptr, nullptr); }, 300,
+      "generate");
   ASSERT_EQ(minnow_session_rewind(base.get(), 0), MINNOW_OK);
-  ASSERT_EQ(minnow_score(base.get(), tokens.data(), tokens.size(), scores.data()), MINNOW_OK);  // makes a decoder, once
+  ASSERT_EQ(minnow_score(base.get(), tokens.data(), tokens.size(), scores.data()),
+            MINNOW_OK);  // makes a decoder, once
   fail_each_allocation(
       [&] {
         (void)minnow_session_rewind(base.get(), 0);
         return minnow_score(base.get(), tokens.data(), tokens.size(), scores.data());
       },
       300, "score");
-  fail_each_allocation([&] { return minnow_tokenize(model.get(), "The ship sailed", 15, 1, 0, nullptr, 0, &length); }, 300, "tokenize");
-  fail_each_allocation([&] { return minnow_detokenize(model.get(), tokens.data(), tokens.size(), 0, text.data(), text.size(), &length); },
-                       300, "detokenize");
-  fail_each_allocation([&] { return minnow_chat_render(model.get(), nullptr, &message, 1, text.data(), text.size(), &length); }, 300,
-                       "chat_render");
+  fail_each_allocation(
+      [&] { return minnow_tokenize(model.get(), "The ship sailed", 15, 1, 0, nullptr, 0, &length); }, 300,
+      "tokenize");
+  fail_each_allocation(
+      [&] {
+        return minnow_detokenize(model.get(), tokens.data(), tokens.size(), 0, text.data(), text.size(),
+                                 &length);
+      },
+      300, "detokenize");
+  fail_each_allocation(
+      [&] {
+        return minnow_chat_render(model.get(), nullptr, &message, 1, text.data(), text.size(), &length);
+      },
+      300, "chat_render");
   ASSERT_EQ(minnow_session_rewind(base.get(), 0), MINNOW_OK);
   prefill(base, tokens);
   EXPECT_EQ(logits_of(base), expected);

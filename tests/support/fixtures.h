@@ -77,7 +77,7 @@ struct Generated {
   minnow_generate_result result{};
   std::string text;
   std::vector<std::string> pieces;
-  std::vector<int32_t> tokens;  ///< one a callback: every token, for models without a tokenizer
+  std::vector<int32_t> tokens;   ///< one a callback: every token, for models without a tokenizer
   size_t stop_after = SIZE_MAX;  ///< callbacks after which to ask for the end
 };
 
@@ -96,8 +96,8 @@ inline minnow_generate_params greedy_params(uint32_t max_tokens) {
   return p;
 }
 
-inline Generated generate_text(const Session& session, const std::string& prompt, const minnow_generate_params& p,
-                               size_t stop_after = SIZE_MAX) {
+inline Generated generate_text(const Session& session, const std::string& prompt,
+                               const minnow_generate_params& p, size_t stop_after = SIZE_MAX) {
   Generated g;
   g.stop_after = stop_after;
   g.result.struct_size = sizeof g.result;
@@ -110,7 +110,8 @@ inline Generated generate_tokens(const Session& session, const std::vector<int32
   Generated g;
   g.stop_after = stop_after;
   g.result.struct_size = sizeof g.result;
-  g.status = minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), &p, keep_piece, &g, &g.result);
+  g.status =
+      minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), &p, keep_piece, &g, &g.result);
   return g;
 }
 
@@ -125,8 +126,8 @@ inline std::vector<int32_t> tokenize(const Model& model, const std::string& text
                                      bool parse_special = false) {
   std::vector<int32_t> ids(text.size() + 8);
   size_t count = 0;
-  EXPECT_EQ(minnow_tokenize(model.get(), text.data(), text.size(), add_special, parse_special, ids.data(), ids.size(),
-                            &count),
+  EXPECT_EQ(minnow_tokenize(model.get(), text.data(), text.size(), add_special, parse_special, ids.data(),
+                            ids.size(), &count),
             MINNOW_OK)
       << minnow_last_error();
   ids.resize(std::min(count, ids.size()));

@@ -29,7 +29,8 @@ TEST(ThreadPool, EveryIndexExactlyOnce) {
           for (size_t i = begin; i < end; ++i) ++seen[i];
         });
         EXPECT_TRUE(good);
-        EXPECT_EQ(seen, std::vector<int>(count, 1)) << threads << " threads, count " << count << ", grain " << grain;
+        EXPECT_EQ(seen, std::vector<int>(count, 1))
+            << threads << " threads, count " << count << ", grain " << grain;
       }
     }
   }

@@ -90,7 +90,8 @@ TEST(Sessions, ASecondThreadInsideGetsBusy) {
   Gate gate;
   const std::vector<int32_t> tokens = some_tokens(100);
   minnow_status outcome = MINNOW_INTERNAL;
-  std::thread inside([&] { outcome = minnow_prefill(s, tokens.data(), tokens.size(), &Gate::report, &gate); });
+  std::thread inside(
+      [&] { outcome = minnow_prefill(s, tokens.data(), tokens.size(), &Gate::report, &gate); });
   gate.wait_until_inside();
   const int32_t token = 5;
   float score = 0.0f;
@@ -105,7 +106,8 @@ TEST(Sessions, ASecondThreadInsideGetsBusy) {
       minnow_decode(s, token),
       minnow_logits(s, &logits, &count),
       minnow_score(s, &token, 1, &score),
-      minnow_prefill_logits(s, &token, 1, [](void*, size_t, const float*, size_t) { return 0; }, nullptr),
+      minnow_prefill_logits(
+          s, &token, 1, [](void*, size_t, const float*, size_t) { return 0; }, nullptr),
       minnow_session_rewind(s, 0),
       minnow_session_fork(s, &fork),
       minnow_session_get_stats(s, &stats),
@@ -155,7 +157,8 @@ TEST(Sessions, CancelFromAnotherThread) {
   const std::vector<int32_t> tokens = some_tokens(500);
   Gate gate;
   minnow_status outcome = MINNOW_OK;
-  std::thread inside([&] { outcome = minnow_prefill(session.get(), tokens.data(), tokens.size(), &Gate::report, &gate); });
+  std::thread inside(
+      [&] { outcome = minnow_prefill(session.get(), tokens.data(), tokens.size(), &Gate::report, &gate); });
   gate.wait_until_inside();
   minnow_session_cancel(session.get());
   gate.open();
@@ -180,7 +183,8 @@ TEST(Sessions, CancelAtAnyMomentIsSafe) {
   const std::vector<int32_t> tokens = some_tokens(40);
   std::vector<float> scores(tokens.size());
   for (int i = 0; i < 20; ++i) {
-    const minnow_status prefilled = minnow_prefill(session.get(), tokens.data(), tokens.size(), nullptr, nullptr);
+    const minnow_status prefilled =
+        minnow_prefill(session.get(), tokens.data(), tokens.size(), nullptr, nullptr);
     // The first of these makes the session's decoder anew, for several rows of logits.
     const minnow_status scored = minnow_score(session.get(), tokens.data(), tokens.size(), scores.data());
     EXPECT_TRUE(prefilled == MINNOW_OK || prefilled == MINNOW_CANCELLED) << minnow_last_error();
