@@ -19,9 +19,9 @@ void RunOptions::add_to(CLI::App& app) {
   app.add_option("-m,--model", model, "the .mnw file")->required();
   app.add_option("-t,--threads", threads, "threads; 0: the performance cores this process may use")
       ->check(CLI::Range(0, 256));
-  app.add_option(
-      "--isa", isa,
-      "force an instruction-set level: scalar, avx2, avxvnni, avx512vnni, neon, neon_dotprod, neon_i8mm");
+  app.add_option("--isa", isa, "force an instruction-set level")
+      ->check(
+          CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm"}));
   app.add_option("-c,--ctx", context, "tokens the KV cache holds; 0: what the task needs");
   app.add_option("--kv", kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8"}));
 }

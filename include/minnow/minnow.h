@@ -283,8 +283,8 @@ typedef struct minnow_generate_result {
   double prefill_seconds, decode_seconds;
 } minnow_generate_result;
 
-/* Continues the sequence behind its last token, whose logits must be there (prefill first). Tokens of a model
- * without a tokenizer are handed out with empty text. `result` may be NULL. */
+/* Continues the sequence behind its last token, prefilled before; after a rewind that token is run again.
+ * Tokens of a model without a tokenizer are handed out with empty text. `result` may be NULL. */
 MINNOW_API minnow_status minnow_generate(minnow_session* session, const minnow_generate_params* params,
                                          minnow_text_fn on_text, void* user, minnow_generate_result* result);
 /* Tokenises `prompt` (special forms are text), keeps the longest prefix that the session already holds,

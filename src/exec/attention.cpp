@@ -100,40 +100,47 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
                                            : kernels.pv_q8;
 
   // One item: the query heads of one KV head, for one token. They share every K and V row.
-  pool.parallel_for(m * c.kv_head_count, m > 1 ? 8 : 1, [&](size_t begin, size_t end, uint32_t slot) {
-    float* scores = ws.scores_of(slot);  // (group, rows seen)
-    for (size_t item = begin; item < end; ++item) {
-      const size_t h = item / m, t = item % m;  // neighbours in time share the rows in cache
-      const size_t last = position + t + 1;
-      const size_t first = window != 0 && last > window ? last - window : 0;
-      const size_t seen = last - first;
-      const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(h));
+  const size_t items = m * c.kv_head_count;
+  const bool small = items * group * (position + m) * padded < (size_t{1} << 15);  // not worth waking threads
+  pool.parallel_for(items,
+                    small   ? items
+                    : m > 1 ? 8
+                            : 1,
+                    [&](size_t begin, size_t end, uint32_t slot) {
+                      float* scores = ws.scores_of(slot);  // (group, rows seen)
+                      for (size_t item = begin; item < end; ++item) {
+                        const size_t h = item / m,
+                                     t = item % m;  // neighbours in time share the rows in cache
+                        const size_t last = position + t + 1;
+                        const size_t first = window != 0 && last > window ? last - window : 0;
+                        const size_t seen = last - first;
+                        const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(h));
 
-      AttentionQkArgs dots{};
-      dots.q = ws.q + t * ws.q_stride + h * group * padded, dots.q_stride = padded;
-      dots.k = rows.k + first * rows.row_stride, dots.row_stride = rows.row_stride;
-      if (rows.k_scale != nullptr)
-        dots.row_scales = rows.k_scale + first * (rows.scale_stride / sizeof(float));
-      dots.row_scale_stride = rows.scale_stride;
-      dots.p0 = 0, dots.p1 = seen, dots.heads = group, dots.d = padded;
-      dots.scale = c.attention_scale;
-      dots.scores = scores, dots.scores_stride = seen;
-      qk->fn(&dots);
+                        AttentionQkArgs dots{};
+                        dots.q = ws.q + t * ws.q_stride + h * group * padded, dots.q_stride = padded;
+                        dots.k = rows.k + first * rows.row_stride, dots.row_stride = rows.row_stride;
+                        if (rows.k_scale != nullptr)
+                          dots.row_scales = rows.k_scale + first * (rows.scale_stride / sizeof(float));
+                        dots.row_scale_stride = rows.scale_stride;
+                        dots.p0 = 0, dots.p1 = seen, dots.heads = group, dots.d = padded;
+                        dots.scale = c.attention_scale;
+                        dots.scores = scores, dots.scores_stride = seen;
+                        qk->fn(&dots);
 
-      const SoftmaxArgs soft{scores, seen, group, seen, c.attention_softcap};
-      kernels.softmax->fn(&soft);
+                        const SoftmaxArgs soft{scores, seen, group, seen, c.attention_softcap};
+                        kernels.softmax->fn(&soft);
 
-      AttentionPvArgs sum{};
-      sum.w = scores, sum.w_stride = seen;
-      sum.v = rows.v + first * rows.row_stride, sum.row_stride = rows.row_stride;
-      if (rows.v_scale != nullptr)
-        sum.row_scales = rows.v_scale + first * (rows.scale_stride / sizeof(float));
-      sum.row_scale_stride = rows.scale_stride;
-      sum.p0 = 0, sum.p1 = seen, sum.heads = group, sum.d = padded;
-      sum.out = ws.attn + t * ws.q_stride + h * group * padded, sum.out_stride = padded;
-      pv->fn(&sum);
-    }
-  });
+                        AttentionPvArgs sum{};
+                        sum.w = scores, sum.w_stride = seen;
+                        sum.v = rows.v + first * rows.row_stride, sum.row_stride = rows.row_stride;
+                        if (rows.v_scale != nullptr)
+                          sum.row_scales = rows.v_scale + first * (rows.scale_stride / sizeof(float));
+                        sum.row_scale_stride = rows.scale_stride;
+                        sum.p0 = 0, sum.p1 = seen, sum.heads = group, sum.d = padded;
+                        sum.out = ws.attn + t * ws.q_stride + h * group * padded, sum.out_stride = padded;
+                        pv->fn(&sum);
+                      }
+                    });
   for (size_t t = 0; t < m; ++t) pack_heads(ws.attn + t * ws.q_stride, c.head_count, c.head_dim, padded);
 }
 

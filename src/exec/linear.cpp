@@ -93,8 +93,10 @@ void run_rows(const Region& r, const LinearCall& call, size_t n0, size_t n1, uin
 }
 
 /// Rows a thread takes at a time: small enough that threads finish together, large enough that a
-/// piece is worth taking.
-size_t grain_of(size_t total, size_t m, uint32_t threads) {
+/// piece is worth taking. Products so small that waking threads costs more stay with the caller.
+size_t grain_of(size_t total, size_t cols, size_t m, uint32_t threads) {
+  constexpr size_t kWorthSharing = size_t{1} << 16;  // multiplications: some microseconds of one core
+  if (total * cols * m < kWorthSharing) return total;
   const size_t share = total / (size_t{threads} * 8);
   const size_t low = m > 1 ? kGemmTileRows : 16;
   return std::clamp<size_t>(share / 16 * 16, low, 512);
@@ -115,7 +117,7 @@ void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const 
       pool.parallel_for(
           m, 4, [&](size_t r0, size_t r1, uint32_t) { prepare(plan, ws, form, x, x_stride, r0, r1); });
     }
-    pool.parallel_for(total, grain_of(total, m, pool.threads()),
+    pool.parallel_for(total, grain_of(total, first->linear->weights->cols, m, pool.threads()),
                       [&](size_t begin, size_t end, uint32_t slot) {
                         size_t offset = 0;
                         for (const LinearCall* call = first; call != last; ++call) {

@@ -220,6 +220,12 @@ class Decoder {
   }
 };
 
+/// The verifier checks the alignment of everything but the elements of vectors of structs.
+template <typename T>
+bool aligned(const fb::Vector<const T*>* v) {
+  return v == nullptr || v->size() == 0 || reinterpret_cast<uintptr_t>(v->Data()) % alignof(T) == 0;
+}
+
 }  // namespace
 
 std::vector<std::byte> encode_metadata(const Metadata& m) {
@@ -284,6 +290,9 @@ Result<Metadata> decode_metadata(std::span<const std::byte> bytes) {
   if (in.config() == nullptr || in.segments() == nullptr || in.linears() == nullptr ||
       in.layers() == nullptr) {
     return fail(Code::corrupt, "the metadata lacks its config, segments, linears or layers");
+  }
+  if (!aligned(in.segments()) || !aligned(in.input_orders())) {
+    return fail(Code::corrupt, "the metadata's segments or input orders are not aligned");
   }
   Decoder d;
   Metadata m;

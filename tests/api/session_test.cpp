@@ -50,7 +50,19 @@ TEST_F(SessionTest, LogitsNeedAToken) {
   EXPECT_EQ(minnow_logits(s.get(), &logits, &count), MINNOW_OK);
   ASSERT_EQ(minnow_session_rewind(s.get(), 1), MINNOW_OK);
   EXPECT_EQ(minnow_logits(s.get(), &logits, &count), MINNOW_BAD_STATE);
-  EXPECT_EQ(continue_text(s, greedy_params(1)).status, MINNOW_BAD_STATE);
+  // Generation runs the last token again, and goes on as a sequence of that token alone does.
+  const Session fresh = make_session(model, 16);
+  prefill(fresh, {5});
+  EXPECT_EQ(continue_text(s, greedy_params(4)).tokens, continue_text(fresh, greedy_params(4)).tokens);
+  // So does scoring.
+  float again = 0.0f, first = 0.0f;
+  const int32_t token = 9;
+  ASSERT_EQ(minnow_session_rewind(s.get(), 1), MINNOW_OK);
+  ASSERT_EQ(minnow_session_rewind(fresh.get(), 0), MINNOW_OK);
+  prefill(fresh, {5});
+  ASSERT_EQ(minnow_score(s.get(), &token, 1, &again), MINNOW_OK);
+  ASSERT_EQ(minnow_score(fresh.get(), &token, 1, &first), MINNOW_OK);
+  EXPECT_FLOAT_EQ(again, first);
 }
 
 TEST_F(SessionTest, RewindThenAnotherContinuation) {

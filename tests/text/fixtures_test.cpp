@@ -2,7 +2,6 @@
 // not ours to ship: MINNOW_DATA names a folder that has fixtures/tokenizers.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -11,14 +10,15 @@
 #include "compress/gguf_reader.h"
 #include "compress/tokenizer_gguf.h"
 #include "compress/tokenizer_json.h"
+#include "support/environment.h"
 #include "support/tokenizer_support.h"
 
 namespace minnow::test {
 namespace {
 
 std::string data_folder() {
-  const char* data = std::getenv("MINNOW_DATA");
-  return data == nullptr ? std::string() : std::string(data) + "/fixtures/tokenizers";
+  const std::string data = testing::data_folder();
+  return data.empty() ? std::string() : data + "/fixtures/tokenizers";
 }
 
 std::string slurp(const std::string& path) {
@@ -124,7 +124,7 @@ TEST(PairFixture, LlamaBpe) {
       << "ggml-vocab-llama-bpe has an .inp/.out pair but no vocabulary in MINNOW_DATA/fixtures/tokenizers";
 }
 
-TEST(Speed, OneMegabyteIsFastEnough) {
+TEST(LongText, OneMegabyteComesBack) {
   NEED_DATA();
   auto t = make_tokenizer(compress::import_tokenizer_json_file(data_folder() + "/qwen2.5.tokenizer.json"));
   ASSERT_TRUE(t.ok());
@@ -133,22 +133,19 @@ TEST(Speed, OneMegabyteIsFastEnough) {
     text += c["text"].get<std::string>() + "\n";
   }
   while (text.size() < (1u << 20)) text += text;
-  const auto start = std::chrono::steady_clock::now();
   const auto ids = encode(**t, text);
-  const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  RecordProperty("megabytes_per_second", std::to_string(static_cast<double>(text.size()) / 1e6 / s));
-  EXPECT_LT(s, 10.0) << text.size() << " bytes";  // generous: sanitizers and busy machines
   EXPECT_EQ(encode(**t, (*t)->decode(ids, false)), ids);
 }
 
-TEST(Speed, OneLongPieceIsNotQuadratic) {
+// A piece of a megabyte: merging it in quadratic time would take the better part of an hour.
+TEST(LongText, OneLongPieceComesBack) {
   NEED_DATA();
   auto t = make_tokenizer(compress::import_tokenizer_json_file(data_folder() + "/llama2.tokenizer.json"));
   ASSERT_TRUE(t.ok());
   const std::string text(1 << 20, 'a');
-  const auto start = std::chrono::steady_clock::now();
-  EXPECT_FALSE(encode(**t, text).empty());
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 20.0);
+  const auto ids = encode(**t, text);
+  EXPECT_LT(ids.size(), text.size());
+  EXPECT_EQ((*t)->decode(ids, false), text);
 }
 
 }  // namespace
