@@ -4,9 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 ./toolchains/install_packages.sh build
-cmake -S . -B build/quickstart -G Ninja -DCMAKE_BUILD_TYPE=Release -DMINNOW_BUILD_TESTS=OFF -DMINNOW_BUILD_BENCH=OFF > build-quickstart.log 2>&1 ||
-  { cat build-quickstart.log; exit 1; }
-rm -f build-quickstart.log
+cmake -S . -B build/quickstart -G Ninja -DCMAKE_BUILD_TYPE=Release -DMINNOW_BUILD_TESTS=OFF \
+  -DMINNOW_BUILD_BENCH=OFF --log-level=WARNING
 cmake --build build/quickstart
 
 minnow=build/quickstart/bin/minnow

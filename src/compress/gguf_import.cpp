@@ -1,6 +1,5 @@
 // GGUF files: metadata keys to config, tensors to their places.
 #include <cmath>
-#include <map>
 
 #include "compress/gguf_reader.h"
 #include "compress/imported_model.h"
@@ -64,26 +63,16 @@ class GgufSource : public TensorSource {
       if (source_bytes(s.type, s.elements()) != bytes.size()) {
         return fail(Code::corrupt, "'", path, "': tensor '", s.name, "' has rows that its blocks cannot cut");
       }
-      source->tensors_.emplace(s.name, std::move(s));
+      source->add(std::move(s));
     }
     return source;
   }
 
   explicit GgufSource(GgufReader reader) : reader_(std::move(reader)) {}
   const GgufReader& reader() const { return reader_; }
-  const SourceTensor* find(const std::string& name) const override {
-    const auto it = tensors_.find(name);
-    return it == tensors_.end() ? nullptr : &it->second;
-  }
-  std::vector<std::string> names() const override {
-    std::vector<std::string> out;
-    for (const auto& [name, tensor] : tensors_) out.push_back(name);
-    return out;
-  }
 
  private:
   GgufReader reader_;
-  std::map<std::string, SourceTensor> tensors_;
 };
 
 class Importer {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <set>
 
 #include "base/checked.h"
@@ -16,16 +15,6 @@ constexpr uint64_t kHeaderLimit = 100'000'000;  // as in the reference implement
 
 class Safetensors : public TensorSource {
  public:
-  const SourceTensor* find(const std::string& name) const override {
-    const auto it = tensors_.find(name);
-    return it == tensors_.end() ? nullptr : &it->second;
-  }
-  std::vector<std::string> names() const override {
-    std::vector<std::string> out;
-    for (const auto& [name, tensor] : tensors_) out.push_back(name);
-    return out;
-  }
-
   Status add_file(const std::string& path) {
     MINNOW_ASSIGN(MappedFile file, MappedFile::open(path));
     if (file.size() < 8)
@@ -45,7 +34,7 @@ class Safetensors : public TensorSource {
       if (name == "__metadata__") continue;
       MINNOW_ASSIGN(SourceTensor tensor, read_entry(name, entry, data_size, path, ranges));
       tensor.data = data + ranges.back().first;
-      if (!tensors_.emplace(name, std::move(tensor)).second) {
+      if (!add(std::move(tensor))) {
         return fail(Code::corrupt, "tensor '", name, "' is in two shards, again in '", path, "'");
       }
     }
@@ -115,7 +104,6 @@ class Safetensors : public TensorSource {
     return t;
   }
 
-  std::map<std::string, SourceTensor> tensors_;
   std::vector<MappedFile> files_;
 };
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -28,13 +30,30 @@ struct SourceTensor {
   uint64_t elements() const;
 };
 
-/// A set of named tensors. Thread-safe to read.
+/// A set of named tensors, filled by the reader of one file format. Thread-safe to read.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
   /// nullptr when there is none of that name.
-  virtual const SourceTensor* find(const std::string& name) const = 0;
-  virtual std::vector<std::string> names() const = 0;
+  const SourceTensor* find(const std::string& name) const {
+    const auto it = tensors_.find(name);
+    return it == tensors_.end() ? nullptr : &it->second;
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& [name, tensor] : tensors_) out.push_back(name);
+    return out;
+  }
+
+ protected:
+  /// False: there is one of that name already.
+  bool add(SourceTensor tensor) {
+    std::string name = tensor.name;
+    return tensors_.emplace(std::move(name), std::move(tensor)).second;
+  }
+
+ private:
+  std::map<std::string, SourceTensor> tensors_;
 };
 
 /// Some rows of a matrix in a source, as a linear of its own (fused matrices are split this way).
