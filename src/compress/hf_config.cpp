@@ -15,26 +15,26 @@ using format::Config;
 struct Architecture {
   const char* class_name;
   const char* model_type;
+  double rope_theta;
+  uint32_t sliding_window;  ///< 0: none
+  uint32_t head_dim;        ///< 0: hidden_size / heads
   Family family;
-  double rope_theta = 10000.0;
-  uint32_t sliding_window = 0;      ///< 0: none
-  uint32_t head_dim = 0;            ///< 0: hidden_size / heads
-  bool kv_heads_from_heads = true;  ///< else num_key_value_heads must be said
+  bool kv_heads_from_heads;  ///< else num_key_value_heads must be said
 };
 
 constexpr Architecture kArchitectures[] = {
-    {"LlamaForCausalLM", "llama", Family::llama},
-    {"MistralForCausalLM", "mistral", Family::llama, 10000.0, 4096, 0, false},
-    {"Qwen2ForCausalLM", "qwen2", Family::llama, 10000.0, 4096, 0, false},
-    {"Qwen3ForCausalLM", "qwen3", Family::llama, 10000.0, 4096, 128, false},
-    {"SmolLM3ForCausalLM", "smollm3", Family::llama, 2000000.0, 0, 0, false},
-    {"GraniteForCausalLM", "granite", Family::llama},
-    {"Phi3ForCausalLM", "phi3", Family::phi3},
-    {"PhiForCausalLM", "phi", Family::phi},
-    {"OPTForCausalLM", "opt", Family::opt},
-    {"Gemma2ForCausalLM", "gemma2", Family::gemma2, 10000.0, 4096, 256, false},
-    {"Gemma3ForCausalLM", "gemma3_text", Family::gemma3, 1e6, 4096, 256, false},
-    {"Olmo2ForCausalLM", "olmo2", Family::olmo2},
+    {"LlamaForCausalLM", "llama", 1e4, 0, 0, Family::llama, true},
+    {"MistralForCausalLM", "mistral", 1e4, 4096, 0, Family::llama, false},
+    {"Qwen2ForCausalLM", "qwen2", 1e4, 4096, 0, Family::llama, false},
+    {"Qwen3ForCausalLM", "qwen3", 1e4, 4096, 128, Family::llama, false},
+    {"SmolLM3ForCausalLM", "smollm3", 2e6, 0, 0, Family::llama, false},
+    {"GraniteForCausalLM", "granite", 1e4, 0, 0, Family::llama, true},
+    {"Phi3ForCausalLM", "phi3", 1e4, 0, 0, Family::phi3, true},
+    {"PhiForCausalLM", "phi", 1e4, 0, 0, Family::phi, true},
+    {"OPTForCausalLM", "opt", 1e4, 0, 0, Family::opt, true},
+    {"Gemma2ForCausalLM", "gemma2", 1e4, 4096, 256, Family::gemma2, false},
+    {"Gemma3ForCausalLM", "gemma3_text", 1e6, 4096, 256, Family::gemma3, false},
+    {"Olmo2ForCausalLM", "olmo2", 1e4, 0, 0, Family::olmo2, true},
 };
 
 Result<const Architecture*> find_architecture(const JsonObject& j) {

@@ -75,7 +75,7 @@ void Cache::copy_from(const Cache& other, uint32_t positions) {
     for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
       const RowView to = rows(l, h), from = other.rows(l, h);
       std::memcpy(const_cast<uint8_t*>(to.k), from.k, positions * shape_.row_bytes());
-      if (shape_.type == Type::q8) {
+      if (to.k_scale != nullptr && from.k_scale != nullptr) {
         std::memcpy(const_cast<float*>(to.k_scale), from.k_scale, positions * 2 * sizeof(float));
       }
     }
