@@ -31,6 +31,7 @@ void complete(Options& o) {
   check(minnow_generate_tokens(session.get(), prompt.data(), prompt.size(), o.sample.get(), print_text,
                                nullptr, &result));
   std::printf("\n");
+  std::fflush(stdout);  // before the timings on stderr
   print_timings(result);
 }
 
