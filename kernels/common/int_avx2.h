@@ -61,10 +61,6 @@ static inline VecB vb_quad(const int8_t* p) {
   memcpy(&four, p, sizeof four);
   return _mm256_set1_epi32(four);
 }
-template <int unit>
-static inline void vb_store_unit(uint8_t* p, VecB a) {
-  _mm_storeu_si128((__m128i*)p, _mm256_extracti128_si256(a, unit));
-}
 
 template <int kPlanes>
 static inline void vb_planes(const int8_t* x, VecB* planes) {
@@ -88,14 +84,16 @@ static constexpr bool kDotsAreInt32 = true;
 static inline Dots dots_zero() {
   return _mm256_setzero_si256();
 }
+// As assembly: see int_avx512.h.
 static inline Dots dot(Dots acc, VecB codes, VecB x) {
-  return _mm256_dpbusd_avx_epi32(acc, codes, x);
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes), "x"(x));
+  return acc;
 }
 static inline VecI dots_sum(Dots acc) {
   return acc;
 }
 static inline VecI vi_dot_wide(VecI acc, VecB codes, VecB x) {
-  return _mm256_dpbusd_avx_epi32(acc, codes, x);
+  return dot(acc, codes, x);
 }
 #else
 // Pairs of products in int16 lanes: 8 additions of 4-bit codes fit, 18 of 3-bit ones, 43 of 2-bit ones.
@@ -127,6 +125,9 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 #endif
 }
 
+static inline VecI as_dwords(VecB a) {
+  return a;
+}
 static inline VecF vi_to_float(VecI a) {
   return _mm256_cvtepi32_ps(a);
 }

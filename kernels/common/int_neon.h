@@ -62,10 +62,6 @@ static inline VecB vb_quad(const int8_t* p) {
   memcpy(&four, p, sizeof four);
   return vreinterpretq_u8_s32(vdupq_n_s32(four));
 }
-template <int>
-static inline void vb_store_unit(uint8_t* p, VecB a) {
-  vb_store(p, a);
-}
 
 template <int kPlanes>
 static inline void vb_planes(const int8_t* x, VecB* planes) {
@@ -123,6 +119,9 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 #endif
 }
 
+static inline VecI as_dwords(VecB a) {
+  return vreinterpretq_s32_u8(a);
+}
 static inline VecF vi_to_float(VecI a) {
   return vcvtq_f32_s32(a);
 }

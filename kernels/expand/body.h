@@ -60,43 +60,56 @@ static inline void expand_panel(const ExpandArgs* args) {
   }
 }
 
+// Four vectors of which unit u holds outputs 4 i to 4 i + 3 of a step become whole steps: unit u's at out + u * stride,
+// for units below `units`.
+static inline void store_steps(const VecB* quads, uint8_t* out, size_t stride, size_t units) {
+  VecI mixed[4], ordered[4];
+  for (int i = 0; i < 4; ++i) mixed[i] = as_dwords(quads[i]);
+  vi_in_order(mixed, ordered);
+  for (int i = 0; i < 4; ++i) {
+    const size_t unit = (size_t)i * kLanes / 16, within = (size_t)i * kLanes % 16;
+    if (unit < units) vi_store((int32_t*)(out + unit * stride) + within, ordered[i]);
+  }
+}
+
 template <int kBits>
 static inline void expand_row(const ExpandArgs* args) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr size_t kElements = 16 * kPlanes, kStep = kUnits * kElements;
   const QuantisedWeights& w = args->w;
   const size_t steps = (args->k1 - args->k0) / 4;
-  for (size_t r = 0; r < args->rows && args->n0 + r < args->n; r += 4) {
-    const uint8_t* rows[4];
-    for (size_t i = 0; i < 4; ++i) {
+  const size_t third_at = 16 * ((args->channels + 63) / 64);
+  for (size_t r = 0; r < args->rows && args->n0 + r < args->n; r += 16) {
+    const uint8_t* rows[16];
+    for (size_t i = 0; i < 16; ++i) {
       const size_t n = args->n0 + r + i;
       rows[i] = w.codes + (n < args->n ? n : args->n - 1) * w.stride;
     }
-    uint8_t* out = args->codes + r / 16 * steps * 64 + r % 16 * 4;
-    const size_t third_at = 16 * ((args->channels + 63) / 64);
     for (size_t k = args->k0; k < args->k1; k += kStep) {
       const size_t unit = k / kElements;
-      VecB packed[4], thirds[4];
-      for (int i = 0; i < 4; ++i) {
+      VecB packed[16], thirds[16];
+      for (int i = 0; i < 16; ++i) {
         packed[i] = vb_load(rows[i] + 16 * unit);
-        thirds[i] = packed[i];
         if constexpr (kBits == 3) thirds[i] = vb_third_bits(rows[i] + third_at, unit);
+        else thirds[i] = packed[i];
       }
       unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
         constexpr int kPlane = decltype(plane)::value;
-        VecB c[4];
-        for (int i = 0; i < 4; ++i) c[i] = plane_codes<kBits, kPlane>(packed[i], thirds[i]);
-        const VecB ab_lo = vb_zip32_lo(c[0], c[1]), ab_hi = vb_zip32_hi(c[0], c[1]);
-        const VecB cd_lo = vb_zip32_lo(c[2], c[3]), cd_hi = vb_zip32_hi(c[2], c[3]);
-        const VecB quads[4] = {vb_zip64_lo(ab_lo, cd_lo), vb_zip64_hi(ab_lo, cd_lo), vb_zip64_lo(ab_hi, cd_hi),
-                               vb_zip64_hi(ab_hi, cd_hi)};
-        unroll<0, kUnits>([&](auto unit_in_step) __attribute__((always_inline)) {
-          constexpr int kUnit = decltype(unit_in_step)::value;
-          const size_t channel = k + kUnit * kElements + 16 * kPlane;
-          if (channel >= args->k1) return;
-          uint8_t* to = out + (channel - args->k0) / 4 * 64;
-          for (int d = 0; d < 4; ++d) vb_store_unit<kUnit>(to + 64 * d, quads[d]);
-        });
+        const size_t channel = k + 16 * kPlane;
+        if (channel >= args->k1) return;
+        VecB quads[4][4];  // [dword][four rows]
+        for (int b = 0; b < 4; ++b) {
+          VecB c[4];
+          for (int i = 0; i < 4; ++i) c[i] = plane_codes<kBits, kPlane>(packed[4 * b + i], thirds[4 * b + i]);
+          const VecB ab_lo = vb_zip32_lo(c[0], c[1]), ab_hi = vb_zip32_hi(c[0], c[1]);
+          const VecB cd_lo = vb_zip32_lo(c[2], c[3]), cd_hi = vb_zip32_hi(c[2], c[3]);
+          quads[0][b] = vb_zip64_lo(ab_lo, cd_lo), quads[1][b] = vb_zip64_hi(ab_lo, cd_lo);
+          quads[2][b] = vb_zip64_lo(ab_hi, cd_hi), quads[3][b] = vb_zip64_hi(ab_hi, cd_hi);
+        }
+        // Unit u's channels lie kElements further on.
+        uint8_t* out = args->codes + (r / 16 * steps + (channel - args->k0) / 4) * 64;
+        const size_t units = (args->k1 - channel + kElements - 1) / kElements;
+        for (int d = 0; d < 4; ++d) store_steps(quads[d], out + 64 * d, kElements * 16, units);
       });
     }
   }
@@ -139,14 +152,12 @@ static inline void expand_channel(const ExpandArgs* args) {
       }
       unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
         constexpr int kPlane = decltype(plane)::value;
-        for (int i = 0; i < 4; ++i) {
-          const VecB codes = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
-          unroll<0, kUnits>([&](auto unit_in_step) __attribute__((always_inline)) {
-            constexpr int kUnit = decltype(unit_in_step)::value;
-            const size_t row = n + kUnit * kElements + 16 * kPlane - args->n0;
-            if (row < args->rows) vb_store_unit<kUnit>(out + row / 16 * steps * 64 + 16 * i, codes);
-          });
-        }
+        VecB quads[4];
+        for (int i = 0; i < 4; ++i) quads[i] = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
+        const size_t row = n + 16 * kPlane - args->n0;
+        if (row >= args->rows) return;
+        const size_t units = (args->rows - row + kElements - 1) / kElements;
+        store_steps(quads, out + row / 16 * steps * 64, kElements / 16 * steps * 64, units);
       });
     }
   }

@@ -9,14 +9,13 @@
 namespace {
 
 static constexpr int kParts = 4 / kUnits;  // vectors that hold one step of a panel
-static constexpr int kMaxColumns = 4;
 
-// Sums that products go to in turns, so that one does not wait for the one before.
-template <int kColumns>
-static constexpr int chains() {
-  const int many = 4 / kParts / kColumns;
-  return kDotsAreInt32 && many > 1 ? many : 1;
-}
+// Panels that are read side by side for one column: several streams keep more of memory busy than one, an activation
+// that was spread over a vector serves all of them, and their sums do not wait for each other.
+static constexpr int kSideBySide = kUnits == 4 ? 4 : 2;
+
+// How far ahead within each of them memory is fetched.
+static constexpr size_t kPanelFetch = 2048;
 
 // Blocks of 32 channels that int16 sums can take.
 template <int kBits>
@@ -24,110 +23,132 @@ static constexpr size_t blocks_before_sum() {
   return kBits == 4 ? 1 : kBits == 3 ? 2 : 4;
 }
 
-// acc[c] += codes * x over `blocks` blocks of one part of a panel: one group.
-template <int kBits, int kColumns>
-__attribute__((always_inline)) static inline void panel_group(const uint8_t* codes, size_t blocks, const int8_t* x,
-                                                              size_t x_stride, VecI* acc) {
+// acc[p][c] = codes * x over `blocks` blocks of one part of kPanels panels: one group.
+template <int kBits, int kPanels, int kColumns>
+__attribute__((always_inline)) static inline void panel_group(const uint8_t* codes, size_t stride, size_t blocks,
+                                                              const int8_t* x, size_t x_stride,
+                                                              VecI (*acc)[kColumns]) {
   constexpr int kVectors = kBits == 3 ? 2 : kBits;
-  constexpr int kChains = chains<kColumns>();
-  constexpr size_t kStride = 64 * kBits;
-  Dots dots[kColumns][kChains];
-  VecI total[kColumns];
-  for (int c = 0; c < kColumns; ++c) {
-    total[c] = vi_zero();
-    for (int i = 0; i < kChains; ++i) dots[c][i] = dots_zero();
+  Dots dots[kPanels][kColumns];
+  for (int p = 0; p < kPanels; ++p) {
+    for (int c = 0; c < kColumns; ++c) {
+      acc[p][c] = vi_zero();
+      dots[p][c] = dots_zero();
+    }
   }
   for (size_t b = 0; b < blocks; ++b) {
-    const uint8_t* block = codes + b * kStride;
-    VecB packed[kVectors], third = vb_set1(0);
-    for (int i = 0; i < kVectors; ++i) packed[i] = vb_load(block + 64 * i);
-    if (kBits == 3) third = vb_load(block + 128);
+    VecB packed[kPanels][kVectors], third[kPanels];
+    for (int p = 0; p < kPanels; ++p) {
+      const uint8_t* block = codes + (size_t)p * stride + b * 64 * kBits;
+      for (int i = 0; i < kVectors; ++i) packed[p][i] = vb_load(block + 64 * i);
+      third[p] = kBits == 3 ? vb_load(block + 128) : packed[p][0];
+    }
     unroll<0, 8>([&](auto step) __attribute__((always_inline)) {
       constexpr int kStep = decltype(step)::value;
-      const VecB w = step_codes<kBits, kStep>(packed, third);
       for (int c = 0; c < kColumns; ++c) {
         const VecB quad = vb_quad(x + (size_t)c * x_stride + b * 32 + 4 * kStep);
-        if constexpr (kBits == 8) {
-          total[c] = vi_dot_wide(total[c], w, quad);
-        } else {
-          dots[c][kStep % kChains] = dot(dots[c][kStep % kChains], w, quad);
+        for (int p = 0; p < kPanels; ++p) {
+          const VecB w = step_codes<kBits, kStep>(packed[p], third[p]);
+          if constexpr (kBits == 8) acc[p][c] = vi_dot_wide(acc[p][c], w, quad);
+          else dots[p][c] = dot(dots[p][c], w, quad);
         }
       }
     });
     if (!kDotsAreInt32 && kBits != 8 && (b + 1) % blocks_before_sum<kBits>() == 0) {
-      for (int c = 0; c < kColumns; ++c) {
-        total[c] = vi_add(total[c], dots_sum(dots[c][0]));
-        dots[c][0] = dots_zero();
+      for (int p = 0; p < kPanels; ++p) {
+        for (int c = 0; c < kColumns; ++c) {
+          acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c]));
+          dots[p][c] = dots_zero();
+        }
       }
     }
   }
-  for (int c = 0; c < kColumns; ++c) {
-    if (kBits != 8) {
-      for (int i = 0; i < kChains; ++i) total[c] = vi_add(total[c], dots_sum(dots[c][i]));
+  if (kBits == 8) return;
+  for (int p = 0; p < kPanels; ++p) {
+    for (int c = 0; c < kColumns; ++c) acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c]));
+  }
+}
+
+// What y gets: whole vectors, or the first of them.
+static inline void panel_store(const GemvPanelArgs* args, size_t n, size_t m, const VecF* total) {
+  const size_t count = args->n1 - n < kPanelOutputs ? args->n1 - n : kPanelOutputs;
+  float* y = args->y + m * args->y_stride + n;
+  for (int part = 0; part < kParts; ++part) {
+    const size_t done = (size_t)part * kLanes;
+    if (done >= count) return;
+    VecF sum = total[part];
+    if (count - done >= kLanes) {
+      if (args->accumulate) sum = v_add(sum, v_load(y + done));
+      else if (args->bias != nullptr) sum = v_add(sum, v_load(args->bias + n + done));
+      v_store(y + done, sum);
+    } else {
+      const size_t left = count - done;
+      if (args->accumulate) sum = v_add(sum, v_load_part(y + done, left, 0.0f));
+      else if (args->bias != nullptr) sum = v_add(sum, v_load_part(args->bias + n + done, left, 0.0f));
+      v_store_part(y + done, sum, left);
     }
-    acc[c] = total[c];
+  }
+}
+
+// kPanels panels from panel p on, kColumns columns from m on.
+template <int kBits, int kPanels, int kColumns>
+static inline void panel_tile(const GemvPanelArgs* args, size_t p, size_t m, const uint8_t* fetch_end) {
+  const QuantisedWeights& w = args->w;
+  const size_t blocks = args->k / kPanelBlock, group_blocks = w.group / kPanelBlock;
+  const int8_t* x = args->x.codes + m * args->x.stride;
+  const float* xs = args->x.scales + m * args->x.group_stride;
+  const float* zs = args->x.zs + m * args->x.group_stride;
+  const uint8_t* codes = w.codes + p * w.stride;
+  const char* scales = (const char*)w.scales + p * w.scale_stride;
+  const uint8_t* zeros = w.zeros != nullptr ? w.zeros + p * w.zero_stride : nullptr;
+  const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
+  VecF total[kPanels][kColumns][kParts];
+  for (int i = 0; i < kPanels; ++i) {
+    for (int c = 0; c < kColumns; ++c) {
+      for (int part = 0; part < kParts; ++part) total[i][c][part] = v_zero();
+    }
+  }
+  for (size_t b = 0, g = 0; b < blocks; b += group_blocks, ++g) {
+    const size_t count = blocks - b < group_blocks ? blocks - b : group_blocks;
+    for (int i = 0; i < kPanels; ++i) {
+      // Not beyond this call's panels: another thread reads those.
+      const uint8_t* ahead = codes + (size_t)i * w.stride + b * 64 * kBits + kPanelFetch;
+      if (ahead >= fetch_end) continue;
+      for (size_t at = 0; at < count * 64 * kBits; at += 64) v_prefetch(ahead + at);
+      v_prefetch(scales + (size_t)i * w.scale_stride + g * kPanelOutputs * 2 + 512);
+      if (zeros != nullptr) v_prefetch(zeros + (size_t)i * w.zero_stride + g * 8 + 128);
+    }
+    for (int part = 0; part < kParts; ++part) {
+      VecI acc[kPanels][kColumns];
+      panel_group<kBits, kPanels, kColumns>(codes + b * 64 * kBits + 16 * kUnits * part, w.stride, count, x + b * 32,
+                                            args->x.stride, acc);
+      for (int i = 0; i < kPanels; ++i) {
+        const auto* s_at = (const uint16_t*)(scales + (size_t)i * w.scale_stride) + g * kPanelOutputs + part * kLanes;
+        const VecF s = v_load_f16(s_at);
+        const VecF z = zeros != nullptr ? v_load_zeros(zeros + (size_t)i * w.zero_stride + g * 8, part) : implied;
+        for (int c = 0; c < kColumns; ++c) {
+          const size_t at = (size_t)c * args->x.group_stride + g;
+          const VecF offset = v_mul(z, v_set1(zs[at] * zero_step(kBits)));
+          const VecF sum = v_sub(v_mul(vi_to_float(acc[i][c]), v_set1(xs[at])), offset);
+          total[i][c][part] = v_fma(s, sum, total[i][c][part]);
+        }
+      }
+    }
+  }
+  for (int i = 0; i < kPanels; ++i) {
+    for (int c = 0; c < kColumns; ++c)
+      panel_store(args, (p + (size_t)i) * kPanelOutputs, m + (size_t)c, total[i][c]);
   }
 }
 
 template <int kBits, int kColumns>
-static inline void panel_columns(const GemvPanelArgs* args, size_t first) {
-  const QuantisedWeights& w = args->w;
-  const size_t blocks = args->k / kPanelBlock, group_blocks = w.group / kPanelBlock;
-  const int8_t* x = args->x.codes + first * args->x.stride;
-  const float* xs = args->x.scales + first * args->x.group_stride;
-  const float* zs = args->x.zs + first * args->x.group_stride;
+static inline void panel_columns(const GemvPanelArgs* args, size_t m) {
   const size_t last = (args->n1 + kPanelOutputs - 1) / kPanelOutputs;
-  const uint8_t* fetch_end = w.codes + last * w.stride;
-  const float implied = kBits == 8 ? 128.0f - kW8Bias : kMidpointZero;
-  for (size_t p = args->n0 / kPanelOutputs; p < last; ++p) {
-    const uint8_t* codes = w.codes + p * w.stride;
-    const uint16_t* scales = (const uint16_t*)((const char*)w.scales + p * w.scale_stride);
-    const uint8_t* zeros = w.zeros != nullptr ? w.zeros + p * w.zero_stride : nullptr;
-    VecF total[kColumns][kParts];
-    for (int c = 0; c < kColumns; ++c) {
-      for (int part = 0; part < kParts; ++part) total[c][part] = v_zero();
-    }
-    for (size_t b = 0, g = 0; b < blocks; b += group_blocks, ++g) {
-      const size_t count = blocks - b < group_blocks ? blocks - b : group_blocks;
-      // Not beyond this call's panels: another thread reads those.
-      const uint8_t* ahead = codes + b * 64 * kBits + kPrefetchBytes;
-      if (ahead < fetch_end) {
-        for (size_t at = 0; at < count * 64 * kBits; at += 64) v_prefetch(ahead + at);
-      }
-      for (int part = 0; part < kParts; ++part) {
-        VecI acc[kColumns];
-        panel_group<kBits, kColumns>(codes + b * 64 * kBits + 16 * kUnits * part, count, x + b * 32, args->x.stride,
-                                     acc);
-        const VecF s = v_load_f16(scales + g * kPanelOutputs + part * kLanes);
-        const VecF z = zeros != nullptr ? v_load_zeros(zeros + g * 8, part) : v_set1(implied);
-        for (int c = 0; c < kColumns; ++c) {
-          const size_t at = (size_t)c * args->x.group_stride + g;
-          const VecF offset = v_mul(z, v_set1(zs[at] * zero_step(kBits)));
-          const VecF sum = v_sub(v_mul(vi_to_float(acc[c]), v_set1(xs[at])), offset);
-          total[c][part] = v_fma(s, sum, total[c][part]);
-        }
-      }
-    }
-    const size_t n = p * kPanelOutputs, count = args->n1 - n < kPanelOutputs ? args->n1 - n : kPanelOutputs;
-    for (int c = 0; c < kColumns; ++c) {
-      float* y = args->y + (first + (size_t)c) * args->y_stride + n;
-      for (int part = 0; part < kParts; ++part) {
-        const size_t done = (size_t)part * kLanes;
-        if (done >= count) break;
-        VecF sum = total[c][part];
-        if (count - done >= kLanes) {
-          if (args->accumulate) sum = v_add(sum, v_load(y + done));
-          else if (args->bias != nullptr) sum = v_add(sum, v_load(args->bias + n + done));
-          v_store(y + done, sum);
-        } else {
-          const size_t left = count - done;
-          if (args->accumulate) sum = v_add(sum, v_load_part(y + done, left, 0.0f));
-          else if (args->bias != nullptr) sum = v_add(sum, v_load_part(args->bias + n + done, left, 0.0f));
-          v_store_part(y + done, sum, left);
-        }
-      }
-    }
-  }
+  const uint8_t* fetch_end = args->w.codes + last * args->w.stride;
+  constexpr int kPanels = kColumns == 1 ? kSideBySide : kColumns == 2 && kUnits == 4 ? 2 : 1;
+  size_t p = args->n0 / kPanelOutputs;
+  for (; p + kPanels <= last; p += kPanels) panel_tile<kBits, kPanels, kColumns>(args, p, m, fetch_end);
+  for (; p < last; ++p) panel_tile<kBits, 1, kColumns>(args, p, m, fetch_end);
 }
 
 template <int kBits>

@@ -33,6 +33,7 @@ struct Region {
   void (*function)(void*, size_t, size_t, uint32_t);
   void* context;
   size_t count, grain;
+  size_t shares;  // a piece is the rest by this, or the grain
   std::atomic<size_t> next{0};
   char fork = 0, join = 0;  // addresses for the annotations
 };
@@ -40,11 +41,13 @@ struct Region {
 void work(void* argument, size_t slot) {
   auto& region = *static_cast<Region*>(argument);
   MINNOW_ACQUIRE(&region.fork);
-  for (;;) {
-    const size_t begin = region.next.fetch_add(region.grain, std::memory_order_relaxed);
-    if (begin >= region.count) break;
-    region.function(region.context, begin, std::min(begin + region.grain, region.count),
-                    static_cast<uint32_t>(slot));
+  size_t begin = region.next.load(std::memory_order_relaxed);
+  while (begin < region.count) {
+    const size_t left = region.count - begin;
+    const size_t take = std::min(left, std::max(region.grain, left / region.shares / region.grain * region.grain));
+    if (!region.next.compare_exchange_weak(begin, begin + take, std::memory_order_relaxed)) continue;
+    region.function(region.context, begin, begin + take, static_cast<uint32_t>(slot));
+    begin = region.next.load(std::memory_order_relaxed);
   }
   MINNOW_RELEASE(&region.join);
 }
@@ -67,7 +70,7 @@ ThreadPool::~ThreadPool() {
   if (pool_ != nullptr) pthreadpool_destroy(pool_);
 }
 
-void ThreadPool::run(size_t count, size_t grain, Function function, void* context) {
+void ThreadPool::run(size_t count, size_t grain, bool guided, Function function, void* context) {
   if (count == 0) return;
   grain = std::max<size_t>(grain, 1);
   const size_t slots = std::min<size_t>(threads_, (count + grain - 1) / grain);
@@ -75,7 +78,7 @@ void ThreadPool::run(size_t count, size_t grain, Function function, void* contex
     function(context, 0, count, 0);
     return;
   }
-  Region region{function, context, count, grain};
+  Region region{function, context, count, grain, guided ? slots * 2 : count};
   MINNOW_RELEASE(&region.fork);
   // One item a thread; the items share a counter, so it does not matter which thread takes which.
   pthreadpool_parallelize_1d(pool_, &work, &region, slots, PTHREADPOOL_FLAG_DISABLE_DENORMALS);

@@ -155,9 +155,11 @@ void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
   const model::PlanLinear& linear = *call.linear;
   const size_t pieces = linear.pieces.size();
   const bool small = linear.weights->weight_count() < (size_t{1} << 16);
-  pool.parallel_for(pieces, small ? pieces : 1, [&](size_t begin, size_t end, uint32_t slot) {
+  const auto run = [&](size_t begin, size_t end, uint32_t slot) {
     for (size_t i = begin; i < end; ++i) run_channel_piece(r.plan, r.ws, linear, i, slot);
-  });
+  };
+  if (small) run(0, pieces, 0);
+  else pool.parallel_for_each(pieces, run);
   add_channel_pieces(r.plan, r.ws, linear, call.y);
 }
 

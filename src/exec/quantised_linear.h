@@ -14,8 +14,9 @@ namespace minnow::exec {
 inline constexpr size_t kTileRows = 128;
 /// Portions of one column start at multiples of this.
 inline constexpr size_t kRowStep = 16;
-/// So many columns are still worth unpacking in registers, where the layout allows that.
-inline constexpr size_t kFewColumns = 4;
+/// So many columns are still worth unpacking in registers for every four of them, where the layout allows that. In the
+/// first-level cache both ways cost the same at 16 (docs/kernels.md).
+inline constexpr size_t kFewColumns = 12;
 
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
 size_t quantised_tile_floats();

@@ -29,16 +29,22 @@ size_t padded(size_t n) {
   return round_up(n, size_t{format::kChannelPadding});
 }
 
+/// Rows a large power of two apart would share a few sets of every cache, and a tile of many columns would evict itself.
+size_t spaced(size_t n) {
+  const size_t floats = padded(n);
+  return floats % 256 == 0 ? floats + format::kChannelPadding : floats;
+}
+
 uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
                  uint32_t logit_rows, std::byte* base) {
   const model::Config& c = *plan.config;
   const size_t head = padded(c.head_dim);
   w.chunk = chunk;
-  w.hidden_stride = padded(c.hidden_size);
-  w.q_stride = c.head_count * head;
-  w.kv_stride = c.kv_head_count * head;
-  w.ffn_stride = padded(c.ffn_size);
-  w.embedding_stride = padded(c.embedding_size);
+  w.hidden_stride = spaced(c.hidden_size);
+  w.q_stride = spaced(c.head_count * head);
+  w.kv_stride = spaced(c.kv_head_count * head);
+  w.ffn_stride = spaced(c.ffn_size);
+  w.embedding_stride = spaced(c.embedding_size);
   w.rotary_half = c.rotary_dim / 2;
   w.score_stride = round_up(size_t{c.group_size()} * context, size_t{16});
   w.logit_rows = logit_rows;
