@@ -36,13 +36,12 @@ for list in kernels/*/variants.inc; do
   grep -v '^#' "$list" | tail -1 | grep -q '_scalar, kIsaScalar)' || complain "$list: the last variant is not scalar"
 done
 
-for file in kernels/*/*__*.cpp kernels/*/body.h kernels/common/vec_*.h kernels/common/dot_tile.h \
-  kernels/common/float_bits.h; do
+for file in kernels/*/*__*.cpp kernels/*/body.h kernels/common/*.h; do
   [ "$(wc -l < "$file")" -le 400 ] || complain "$file: more than 400 lines"
   grep -E '^ *#include' "$file" |
-    grep -Ev '<(immintrin|arm_neon|math|stddef|stdint|string)\.h>|"kernels/|MINNOW_VEC' |
+    grep -Ev '<(immintrin|arm_neon|math|stddef|stdint|string)\.h>|"kernels/|MINNOW_(VEC|INT)' |
     while read -r line; do echo "kernel_quarantine: $file: $line" >&2; done
-  if grep -E '^ *#include' "$file" | grep -Eqv '<(immintrin|arm_neon|math|stddef|stdint|string)\.h>|"kernels/|MINNOW_VEC'; then
+  if grep -E '^ *#include' "$file" | grep -Eqv '<(immintrin|arm_neon|math|stddef|stdint|string)\.h>|"kernels/|MINNOW_(VEC|INT)'; then
     bad=1
   fi
 done

@@ -1,5 +1,6 @@
 // Memory that runs out: whichever allocation fails, a call answers MINNOW_NO_MEMORY or succeeds, and
 // whatever it had begun is given back. In a binary of its own, as it replaces operator new.
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
@@ -10,9 +11,11 @@ namespace {
 // Allocations of this thread until one fails; negative: none does. Only the thread under test is hit.
 thread_local int64_t countdown = -1;
 thread_local int64_t counted = 0;
+std::atomic<int64_t> everywhere{0};  // of all threads
 
 void* allocate(size_t size, size_t alignment) {
   ++counted;
+  everywhere.fetch_add(1, std::memory_order_relaxed);
   if (countdown >= 0 && countdown-- == 0) throw std::bad_alloc();
   const size_t rounded = (size + alignment - 1) / alignment * alignment;
   void* p = alignment <= alignof(std::max_align_t)
@@ -147,6 +150,47 @@ TEST(OutOfMemory, LoadPlanSession) {
         },
         300, "session");
   }
+}
+
+// Every thread counts: pool threads allocate nothing either.
+TEST(NoAllocation, PrefillAndDecode) {
+  for (compress::Storage storage : {compress::Storage::w4, compress::Storage::w8, compress::Storage::source16}) {
+    const TempDir dir;
+    compress(std::string(MINNOW_EXAMPLE_MODELS) + "/books-7m", dir.file("m.mnw"), storage);
+    const Engine engine = make_engine(2);
+    const Model model = load_model(engine, dir.file("m.mnw"));
+    const std::vector<int32_t> tokens = some_tokens(300, 3, 4096);
+    for (minnow_kv_type kv : {MINNOW_KV_F16, MINNOW_KV_Q8}) {
+      const Session session = make_session(model, 512, kv);
+      const int64_t before = everywhere.load();
+      ASSERT_EQ(minnow_prefill(session.get(), tokens.data(), tokens.size(), nullptr, nullptr), MINNOW_OK);
+      // XNNPACK makes an operator a tile of float weights.
+      if (storage != compress::Storage::source16) {
+        EXPECT_EQ(everywhere.load(), before) << "prefill";
+      }
+      const int64_t filled = everywhere.load();
+      for (int i = 0; i < 100; ++i) ASSERT_EQ(minnow_decode(session.get(), tokens[i]), MINNOW_OK);
+      EXPECT_EQ(everywhere.load(), filled) << "decode";
+    }
+  }
+}
+
+// Sampling, stop strings and text assembly make their buffers at the start of a generation; its tokens make none.
+TEST(NoAllocation, TokensOfAGeneration) {
+  const Engine engine = make_engine(2);
+  const Model model = load_model(engine, books_path());
+  const Session session = make_session(model, 512, MINNOW_KV_Q8);
+  minnow_generate_params p = minnow_generate_params_default();
+  p.ignore_eos = 1;
+  const auto allocations = [&](uint32_t tokens) {
+    p.max_tokens = tokens;
+    EXPECT_EQ(minnow_session_rewind(session.get(), 0), MINNOW_OK);
+    const int64_t before = everywhere.load();
+    EXPECT_EQ(minnow_generate_text(session.get(), "The ship sailed", &p, nullptr, nullptr, nullptr), MINNOW_OK);
+    return everywhere.load() - before;
+  };
+  allocations(8);
+  EXPECT_EQ(allocations(200), allocations(20));
 }
 
 TEST(OutOfMemory, CallsOfASessionLeaveItUsable) {
