@@ -1,0 +1,395 @@
+// The body of the SIMD variants. Per tile of positions: K is transposed into lanes of positions, V
+// interleaved into lanes of dimensions, both so that a 32-bit lane holds what one integer dot product takes;
+// then blocks of up to four query rows are scored, weighed and summed while the tile is in the first-level
+// cache. Rows share the tile, so its preparation is paid once for all heads and tokens of the call.
+//
+// Tile describes an element type on an instruction set (tile_<isa>.h and the ISA files):
+//   Element, Weight, Query             of KV rows; of weights and queries as the dot products take them
+//   kUnit                              elements in a 32-bit lane: 4 int8, 2 int16 or 1 float
+//   kPositions                         positions a tile
+//   kRows, kVecs                       accumulators: query rows by vectors of lanes
+//   Acc, Lanes                         vectors of sums; of kUnit elements a lane
+//   kRounded                           integer arithmetic: queries and weights are rounded
+//   load_k(p, left), pack_v(rows, at, left, out), unpermute(v)
+//   start(sum), dot_k(acc, k, q), dot_v(acc, v, w), spread(p), to_float(acc)
+//   store_query(p, v), store_weights(p, w, factor), value_start(acc)
+#pragma once
+
+#include MINNOW_VEC
+
+#include <math.h>
+
+#include "kernels/attention/attention.h"
+#include "kernels/common/float_bits.h"
+#include "kernels/common/vec_math.h"
+#include "kernels/common/vec_types.h"
+
+namespace {
+
+static constexpr int kBlockRows = 4;  // the most rows of a block
+
+// One call: what does not change, the tile at hand, and the state of the online softmax by row.
+template <class T>
+struct AttentionJob {
+  const AttentionArgs* args;
+  size_t rows, dwords, padded;  // dwords: 32-bit lanes of a query row; padded: d as V tiles have it
+  size_t first, count;          // the tile: positions [first, first + count)
+
+  uint32_t* k_tile;               // [block of kVecs vectors][dwords][kVecs][lane]
+  uint32_t* v_tile;               // [block of kVecs vectors of d][kPositions / kUnit][kVecs][lane]
+  uint32_t* queries;              // [rows][dwords]
+  float* sums;                    // [rows][padded], d in the order of V tiles
+  int32_t* v_start;               // [padded]
+  float *k_scales, *v_scales;     // [kPositions]
+  float* scores;                  // [kBlockRows][kPositions]
+  typename T::Weight* weights;    // [kBlockRows][kPositions]
+  float* totals;                  // [rows][lane]
+  float top[kAttentionRows];      // the largest score so far, times log2(e)
+  float factor[kAttentionRows];   // from integer sums to scores times log2(e)
+  int32_t start[kAttentionRows];  // what a row's sums begin with
+};
+
+template <class T>
+static inline void attention_places(AttentionJob<T>* job) {
+  const size_t d = job->padded, rows = kAttentionRows;
+  float* at = (float*)job->args->scratch;
+  job->k_tile = (uint32_t*)at, at += T::kPositions * (d / T::kUnit);
+  job->v_tile = (uint32_t*)at, at += T::kPositions * (d / T::kUnit);
+  job->queries = (uint32_t*)at, at += rows * d;
+  job->sums = at, at += rows * d;
+  job->v_start = (int32_t*)at, at += d;
+  job->k_scales = at, at += T::kPositions;
+  job->v_scales = at, at += T::kPositions;
+  job->scores = at, at += kBlockRows * T::kPositions;
+  job->weights = (typename T::Weight*)at, at += kBlockRows * T::kPositions / T::kUnit;
+  job->totals = at;
+}
+
+// Queries as the dot products take them, and what a row begins with.
+template <class T>
+static inline void attention_queries(AttentionJob<T>* job) {
+  const AttentionArgs* args = job->args;
+  const size_t d = args->d;
+  for (size_t r = 0; r < job->rows; ++r) {
+    const float* q = args->q + r / args->heads * args->q_token_stride + r % args->heads * args->q_head_stride;
+    typename T::Query* to = (typename T::Query*)(job->queries + r * job->dwords);
+    float unit = 1.0f;
+    int32_t sum = 0;
+    if constexpr (T::kRounded) {
+      VecI largest = vi_zero(), total = vi_zero();
+      for (size_t i = 0; i < d; i += kLanes) largest = vi_max(largest, vi_abs_bits(v_load(q + i)));
+      float most = f32_of_bits((uint32_t)vi_hmax(largest));
+      if (most < 0x1p-100f) most = 0.0f;
+      const VecF inverse = v_set1(most == 0.0f ? 0.0f : 127.0f / most);
+      for (size_t i = 0; i < d; i += kLanes) {
+        VecF v = v_mul(v_load(q + i), inverse);
+        v = v_min(v_max(v, v_set1(-127.0f)), v_set1(127.0f));
+        const VecI codes = vi_nearest(v);
+        T::store_query(to + i, codes);
+        total = vi_add(total, codes);
+      }
+      sum = vi_hsum(total);
+      // A query of zeros has zero sums; any factor that is not zero keeps a masked score from being NaN.
+      unit = most == 0.0f ? 1.0f : most / 127.0f;
+    } else {
+      for (size_t i = 0; i < d; i += kLanes) v_store((float*)to + i, v_load(q + i));
+    }
+    job->start[r] = sum;
+    job->factor[r] = unit * args->scale * 1.44269504f;
+    job->top[r] = -INFINITY;
+    v_store(job->totals + r * kLanes, v_zero());
+    for (size_t i = 0; i < job->padded; i += kLanes) v_store(job->sums + r * job->padded + i, v_zero());
+  }
+}
+
+// Rows past the end of a tile repeat its last one: what comes of them is masked.
+template <class T>
+static inline const typename T::Element* attention_row(const AttentionJob<T>* job, const void* rows,
+                                                       size_t i) {
+  const size_t p = job->first + (i < job->count ? i : job->count - 1);
+  return (const typename T::Element*)((const char*)rows + p * job->args->row_stride);
+}
+
+template <class T>
+static inline void attention_pack_k(AttentionJob<T>* job) {
+  const AttentionArgs* args = job->args;
+  const size_t bytes = args->d * sizeof(typename T::Element);
+  for (size_t i = 0; i < job->count; i += kLanes) {
+    const typename T::Element* rows[kLanes];
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      rows[lane] = attention_row(job, args->k, i + lane);
+      const size_t ahead = job->first + i + lane + T::kPositions;
+      if (ahead < args->p1) {
+        fetch_row(args->k, ahead, args->row_stride, bytes);
+        fetch_row(args->v, ahead, args->row_stride, bytes);
+      }
+    }
+    const size_t vector = i / kLanes;
+    uint32_t* to = job->k_tile + (vector / T::kVecs * job->dwords * T::kVecs + vector % T::kVecs) * kLanes;
+    for (size_t at = 0; at < job->dwords; at += kLanes) {
+      VecI block[kLanes];
+      for (size_t lane = 0; lane < kLanes; ++lane)
+        block[lane] = T::load_k(rows[lane] + at * T::kUnit, args->d - at * T::kUnit);
+      vi_transpose(block);
+      const size_t n = job->dwords - at < kLanes ? job->dwords - at : (size_t)kLanes;
+      if (n == kLanes) {
+        for (size_t j = 0; j < kLanes; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
+      } else {  // d = 32 more than a multiple of 64, and vectors that hold 64
+        for (size_t j = 0; j < kLanes / 2; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
+      }
+    }
+  }
+  if (T::kRounded) {
+    for (size_t i = 0; i < job->count; ++i) {
+      const size_t at = (job->first + i) * args->scale_stride;
+      job->k_scales[i] = *(const float*)((const char*)args->k_scales + at);
+      job->v_scales[i] = *(const float*)((const char*)args->v_scales + at);
+    }
+    for (size_t i = job->count; i < T::kPositions; ++i) job->k_scales[i] = job->v_scales[i] = 0.0f;
+  }
+}
+
+template <class T>
+static inline void attention_pack_v(AttentionJob<T>* job) {
+  constexpr size_t kStep = T::kVecs * kLanes;
+  for (size_t at = 0; at < job->padded; at += kStep) {
+    uint32_t* to = job->v_tile + at * (T::kPositions / T::kUnit);
+    typename T::Acc start[T::kVecs];
+    for (int v = 0; v < T::kVecs; ++v) start[v] = T::start(0);
+    for (size_t i = 0; i < job->count; i += T::kUnit, to += kStep) {
+      const typename T::Element* rows[T::kUnit];
+      for (size_t j = 0; j < T::kUnit; ++j) rows[j] = attention_row(job, job->args->v, i + j) + at;
+      VecI out[T::kVecs];
+      T::pack_v(rows, job->args->d - at, out);
+      for (int v = 0; v < T::kVecs; ++v) {
+        vi_store(to + v * kLanes, out[v]);
+        if constexpr (T::kShifted) start[v] = T::shift(start[v], out[v]);
+      }
+    }
+    if constexpr (T::kShifted) {
+      for (int v = 0; v < T::kVecs; ++v) vi_store((uint32_t*)job->v_start + at + v * kLanes, start[v]);
+    }
+  }
+}
+
+// scores[r] of rows [row, row + R), times ks but not the row's factor, and their largest, for positions below
+// `count`; what lies behind in the last vectors is whatever the tile held.
+template <class T, int R>
+static inline void attention_scores(AttentionJob<T>* job, size_t row, size_t count, float* top) {
+  typedef typename T::Acc Acc;
+  const size_t dwords = job->dwords;
+  VecF largest[R];
+  for (int r = 0; r < R; ++r) largest[r] = v_set1(-INFINITY);
+  for (size_t at = 0; at < count; at += T::kVecs * kLanes) {
+    const uint32_t* k = job->k_tile + at * dwords;
+    const uint32_t* q = job->queries + row * dwords;
+    Acc acc[R][T::kVecs];
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::start(job->start[row + (size_t)r]);
+    }
+    for (size_t i = 0; i < dwords; ++i) {
+      typename T::Lanes keys[T::kVecs];
+      for (int v = 0; v < T::kVecs; ++v) keys[v] = T::load(k + v * kLanes);
+      for (int r = 0; r < R; ++r) {
+        const typename T::Lanes query = T::spread(q + (size_t)r * dwords + i);
+        for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::dot_k(acc[r][v], keys[v], query);
+      }
+      k += T::kVecs * kLanes;
+    }
+    for (int v = 0; v < T::kVecs; ++v) {
+      const size_t p = at + (size_t)v * kLanes;
+      const VecF scale = T::kRounded ? v_load(job->k_scales + p) : v_set1(1.0f);
+      for (int r = 0; r < R; ++r) {
+        VecF x = T::to_float(acc[r][v]);
+        if (T::kRounded) x = v_mul(x, scale);
+        v_store(job->scores + (size_t)r * T::kPositions + p, x);
+        largest[r] = v_max(x, largest[r]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) top[r] = v_hmax(largest[r]);
+}
+
+// For rows with a cap or with positions of this tile they do not see: caps, masks by minus infinity, and
+// returns the largest again.
+template <class T>
+static inline float attention_mask(const AttentionJob<T>* job, float* x, float* factor, size_t low,
+                                   size_t high) {
+  const float cap = job->args->cap;
+  VecF largest = v_set1(-INFINITY);
+  float index[kLanes];
+  for (size_t lane = 0; lane < kLanes; ++lane) index[lane] = (float)lane;
+  for (size_t i = 0; i < T::kPositions; i += kLanes) {
+    VecF v = v_load(x + i);
+    if (cap != 0.0f) {
+      const float log2e = 1.44269504f;
+      v = v_mul(v, v_set1(*factor / (cap * log2e)));
+      v = v_mul(v_set1(cap * log2e), v_tanh(v));
+    }
+    const VecF at = v_add(v_load(index), v_set1((float)i));
+    v = v_if_less(at, v_set1((float)high), v, v_set1(-INFINITY));
+    v = v_if_less(at, v_set1((float)low), v_set1(-INFINITY), v);
+    v_store(x + i, v);
+    largest = v_max(v, largest);
+  }
+  if (cap != 0.0f) *factor = 1.0f;
+  return v_hmax(largest);
+}
+
+// The weights of one row from its scores, as the products with V take them. Returns what a unit of them is
+// worth; adds to the row's total, scaled by `keep` first.
+template <class T>
+static inline float attention_weigh(AttentionJob<T>* job, size_t row, size_t r, float factor, float top,
+                                    float keep) {
+  constexpr int kCount = T::kPositions / kLanes;
+  const float* x = job->scores + r * T::kPositions;
+  const VecF scale = v_set1(factor), shift = v_set1(top);
+  VecF w[kCount];
+  VecF total = v_zero(), largest = v_zero();
+  for (int i = 0; i < kCount; ++i) {
+    w[i] = v_exp2_negative(v_fms(v_load(x + i * kLanes), scale, shift));
+    total = v_add(total, w[i]);
+    if (T::kRounded) {
+      w[i] = v_mul(w[i], v_load(job->v_scales + i * kLanes));
+      largest = v_max(w[i], largest);
+    }
+  }
+  float* totals = job->totals + row * kLanes;
+  v_store(totals, v_fma(v_load(totals), v_set1(keep), total));
+  float step = 1.0f, inverse = 1.0f;
+  if (T::kRounded) {
+    const float most = v_hmax(largest);
+    step = most * (1.0f / 255.0f);
+    inverse = most < 0x1p-100f ? 0.0f : 255.0f / most;
+  }
+  T::store_weights(job->weights + r * T::kPositions, w, v_set1(inverse));
+  return step;
+}
+
+// sums[r] = keep[r] * sums[r] + step[r] * weights[r] V
+template <class T, int R>
+static inline void attention_values(AttentionJob<T>* job, size_t row, size_t count, const float* keep,
+                                    const float* step) {
+  constexpr size_t kStep = T::kVecs * kLanes;
+  typedef typename T::Acc Acc;
+  const size_t units = (count + T::kUnit - 1) / T::kUnit;
+  for (size_t at = 0; at < job->padded; at += kStep) {
+    const uint32_t* v_tile = job->v_tile + at * (T::kPositions / T::kUnit);
+    const uint32_t* weights = (const uint32_t*)job->weights;
+    Acc acc[R][T::kVecs];
+    for (int v = 0; v < T::kVecs; ++v) {
+      const Acc start = T::value_start(job->v_start + at + v * kLanes);
+      for (int r = 0; r < R; ++r) acc[r][v] = start;
+    }
+    for (size_t i = 0; i < units; ++i) {
+      typename T::Lanes values[T::kVecs];
+      for (int v = 0; v < T::kVecs; ++v) values[v] = T::load(v_tile + v * kLanes);
+      for (int r = 0; r < R; ++r) {
+        const typename T::Lanes weight = T::spread(weights + (size_t)r * (T::kPositions / T::kUnit) + i);
+        for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::dot_v(acc[r][v], values[v], weight);
+      }
+      v_tile += kStep;
+    }
+    for (int r = 0; r < R; ++r) {
+      float* sums = job->sums + (row + (size_t)r) * job->padded + at;
+      const VecF k = v_set1(keep[r]), s = v_set1(step[r]);
+      for (int v = 0; v < T::kVecs; ++v) {
+        const VecF old = v_mul(v_load(sums + v * kLanes), k);
+        v_store(sums + v * kLanes, v_fma(T::to_float(acc[r][v]), s, old));
+      }
+    }
+  }
+}
+
+// Rows [row, row + R) against the tile.
+template <class T, int R>
+static inline void attention_rows(AttentionJob<T>* job, size_t row) {
+  const AttentionArgs* args = job->args;
+  size_t low[R], high[R], begin = job->count, end = 0;
+  for (int r = 0; r < R; ++r) {
+    const size_t limit = args->last + (row + (size_t)r) / args->heads;
+    const size_t from = args->window != 0 && limit > args->window ? limit - args->window : 0;
+    high[r] = limit > job->first ? limit - job->first : 0;
+    if (high[r] > job->count) high[r] = job->count;
+    low[r] = from > job->first ? from - job->first : 0;
+    if (low[r] < high[r]) {
+      if (high[r] > end) end = high[r];
+      if (low[r] < begin) begin = low[r];
+    }
+  }
+  if (begin >= end) return;
+  float top[kBlockRows], factor[kBlockRows], step[kBlockRows], keep[kLanes];
+  for (int i = 0; i < kLanes; ++i) keep[i] = 0.0f;
+  attention_scores<T, R>(job, row, end, top);
+  for (int r = 0; r < R; ++r) {
+    float* old = &job->top[row + (size_t)r];
+    factor[r] = job->factor[row + (size_t)r];
+    if (low[r] > 0 || high[r] < T::kPositions || args->cap != 0.0f) {
+      top[r] = attention_mask(job, job->scores + (size_t)r * T::kPositions, &factor[r], low[r], high[r]);
+    }
+    const float most = top[r] * factor[r] < *old ? *old : top[r] * factor[r];
+    top[r] = most == -INFINITY ? 0.0f : most;  // nothing seen so far: every weight comes out as 0
+    keep[r] = *old - top[r];
+    *old = most;
+  }
+  v_store(keep, v_exp2_negative(v_load(keep)));
+  for (int r = 0; r < R; ++r)
+    step[r] = attention_weigh(job, row + (size_t)r, (size_t)r, factor[r], top[r], keep[r]);
+  attention_values<T, R>(job, row, end, keep, step);
+}
+
+template <class T>
+static inline void attention_finish(const AttentionJob<T>* job) {
+  constexpr size_t kStep = T::kVecs * kLanes;
+  const AttentionArgs* args = job->args;
+  for (size_t r = 0; r < job->rows; ++r) {
+    float* out =
+        args->out + r / args->heads * args->out_token_stride + r % args->heads * args->out_head_stride;
+    const float total = v_hsum(v_load(job->totals + r * kLanes));
+    const VecF inverse = v_set1(total == 0.0f ? 0.0f : 1.0f / total);
+    for (size_t at = 0; at < job->padded; at += kStep) {
+      VecF v[T::kVecs];
+      for (int i = 0; i < T::kVecs; ++i)
+        v[i] = v_mul(v_load(job->sums + r * job->padded + at + i * kLanes), inverse);
+      T::unpermute(v);
+      for (int i = 0; i < T::kVecs && at + (size_t)(i * kLanes) < args->d; ++i)
+        v_store(out + at + i * kLanes, v[i]);
+    }
+    if (args->max != nullptr) args->max[r] = job->top[r];
+    if (args->sum != nullptr) args->sum[r] = total;
+  }
+}
+
+template <class T>
+static inline void attention_body(const AttentionArgs* args) {
+  AttentionJob<T> job;
+  job.args = args;
+  job.rows = args->tokens * args->heads;
+  job.dwords = args->d / T::kUnit;
+  const size_t step = T::kVecs * kLanes;
+  job.padded = (args->d + step - 1) / step * step;
+  attention_places(&job);
+  attention_queries(&job);
+  for (size_t p = args->p0; p < args->p1; p += T::kPositions) {
+    job.first = p;
+    job.count = args->p1 - p < T::kPositions ? args->p1 - p : (size_t)T::kPositions;
+    attention_pack_k(&job);
+    attention_pack_v(&job);
+    size_t row = 0;
+    for (; row + T::kRows <= job.rows; row += T::kRows) attention_rows<T, T::kRows>(&job, row);
+    switch (job.rows - row) {
+      case 3:
+        if constexpr (T::kRows > 3) attention_rows<T, 3>(&job, row);
+        break;
+      case 2:
+        if constexpr (T::kRows > 2) attention_rows<T, 2>(&job, row);
+        break;
+      case 1:
+        attention_rows<T, 1>(&job, row);
+        break;
+    }
+  }
+  attention_finish(&job);
+}
+
+}  // namespace
