@@ -47,11 +47,11 @@ struct Q8Tile {
   static inline VecI dot_v(VecI acc, VecI v, VecI w) { return dot(acc, w, v); }
   static inline VecF to_float(VecI acc) { return _mm256_cvtepi32_ps(acc); }
   static inline void store_query(int8_t* p, VecI codes) { vi_store_i8(p, codes); }
-  static inline void store_weights(uint8_t* p, const VecF* w, VecF factor) {
+  static inline void store_weights(uint8_t* p, const float* w, VecF factor) {
     const VecI order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (int i = 0; i < kPositions / 8; i += 4) {
       VecI codes[4];
-      for (int j = 0; j < 4; ++j) codes[j] = vi_nearest(v_mul(w[i + j], factor));
+      for (int j = 0; j < 4; ++j) codes[j] = vi_nearest(v_mul(v_load(w + 8 * (i + j)), factor));
       const VecI a = _mm256_packs_epi32(codes[0], codes[1]), b = _mm256_packs_epi32(codes[2], codes[3]);
       const VecI bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), order);
       _mm256_storeu_si256((__m256i*)(p + 8 * i), bytes);

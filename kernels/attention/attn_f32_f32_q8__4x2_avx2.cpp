@@ -31,16 +31,22 @@ struct Q8Tile {
   static inline VecI spread(const uint32_t* p) { return _mm256_set1_epi32((int)*p); }
   static inline VecI start(int32_t) { return vi_zero(); }
   static inline VecI value_start(const int32_t*) { return vi_zero(); }
-  static inline VecI dot_k(VecI acc, VecI k, VecI q) { return vi_add(acc, _mm256_madd_epi16(k, q)); }
-  static inline VecI dot_v(VecI acc, VecI v, VecI w) { return vi_add(acc, _mm256_madd_epi16(v, w)); }
+  // The sum not by its intrinsic: GCC 12 would copy and spill accumulators in a loop's every turn.
+  static inline VecI dot(VecI acc, VecI a, VecI b) {
+    asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(_mm256_madd_epi16(a, b)));
+    return acc;
+  }
+  static inline VecI dot_k(VecI acc, VecI k, VecI q) { return dot(acc, k, q); }
+  static inline VecI dot_v(VecI acc, VecI v, VecI w) { return dot(acc, v, w); }
   static inline VecF to_float(VecI acc) { return _mm256_cvtepi32_ps(acc); }
   static inline void store_query(int16_t* p, VecI codes) {
     _mm_storeu_si128((__m128i*)p,
                      _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
   }
-  static inline void store_weights(int16_t* p, const VecF* w, VecF factor) {
+  static inline void store_weights(int16_t* p, const float* w, VecF factor) {
     for (int i = 0; i < kPositions / 8; i += 2) {
-      const VecI a = vi_nearest(v_mul(w[i], factor)), b = vi_nearest(v_mul(w[i + 1], factor));
+      const VecI a = vi_nearest(v_mul(v_load(w + 8 * i), factor)),
+                 b = vi_nearest(v_mul(v_load(w + 8 * (i + 1)), factor));
       _mm256_storeu_si256((__m256i*)(p + 8 * i), _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
     }
   }

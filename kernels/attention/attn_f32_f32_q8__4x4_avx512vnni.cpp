@@ -53,10 +53,13 @@ struct Q8Tile {
   static inline VecI dot_v(VecI acc, VecI v, VecI w) { return dot(acc, w, v); }
   static inline VecF to_float(VecI acc) { return _mm512_cvtepi32_ps(acc); }
   static inline void store_query(int8_t* p, VecI codes) { vi_store_i8(p, codes); }
-  static inline void store_weights(uint8_t* p, const VecF* w, VecF factor) {
-    for (int i = 0; i < kPositions / 16; ++i) {
-      const VecI codes = vi_nearest(v_mul(w[i], factor));
-      _mm_storeu_si128((__m128i*)(p + 16 * i), _mm512_cvtepi32_epi8(codes));
+  static inline void store_weights(uint8_t* p, const float* w, VecF factor) {
+    const VecI order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    for (int i = 0; i < kPositions / 16; i += 4) {
+      VecI codes[4];
+      for (int j = 0; j < 4; ++j) codes[j] = vi_nearest(v_mul(v_load(w + 16 * (i + j)), factor));
+      const VecI a = _mm512_packs_epi32(codes[0], codes[1]), b = _mm512_packs_epi32(codes[2], codes[3]);
+      _mm512_storeu_si512(p + 16 * i, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(a, b)));
     }
   }
 };

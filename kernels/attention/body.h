@@ -1,6 +1,6 @@
 // The body of the SIMD variants. Per tile of positions: K is transposed into lanes of positions, V
 // interleaved into lanes of dimensions, both so that a 32-bit lane holds what one integer dot product takes;
-// then blocks of up to four query rows are scored, weighed and summed while the tile is in the first-level
+// then blocks of up to eight query rows are scored, weighed and summed while the tile is in the first-level
 // cache. Rows share the tile, so its preparation is paid once for all heads and tokens of the call.
 //
 // Tile describes an element type on an instruction set (tile_<isa>.h and the ISA files):
@@ -26,27 +26,34 @@
 
 namespace {
 
-static constexpr int kBlockRows = 4;  // the most rows of a block
+// GCC 12 spills accumulators where all of this is one function: a sixth of the speed.
+#define MINNOW_APART __attribute__((noinline))
+
+static constexpr size_t kAheadRows = 48;
+static constexpr size_t kBlockRows = 8;                   // the most rows of a block
+static constexpr size_t kKept = kLanes > 8 ? kLanes : 8;  // as many, in whole vectors
 
 // One call: what does not change, the tile at hand, and the state of the online softmax by row.
 template <class T>
 struct AttentionJob {
   const AttentionArgs* args;
   size_t rows, dwords, padded;  // dwords: 32-bit lanes of a query row; padded: d as V tiles have it
+  size_t fetched;               // rows before this position were asked for
   size_t first, count;          // the tile: positions [first, first + count)
 
-  uint32_t* k_tile;               // [block of kVecs vectors][dwords][kVecs][lane]
-  uint32_t* v_tile;               // [block of kVecs vectors of d][kPositions / kUnit][kVecs][lane]
-  uint32_t* queries;              // [rows][dwords]
-  float* sums;                    // [rows][padded], d in the order of V tiles
-  int32_t* v_start;               // [padded]
-  float *k_scales, *v_scales;     // [kPositions]
-  float* scores;                  // [kBlockRows][kPositions]
-  typename T::Weight* weights;    // [kBlockRows][kPositions]
-  float* totals;                  // [rows][lane]
-  float top[kAttentionRows];      // the largest score so far, times log2(e)
-  float factor[kAttentionRows];   // from integer sums to scores times log2(e)
-  int32_t start[kAttentionRows];  // what a row's sums begin with
+  uint32_t* k_tile;              // [block of kVecs vectors][dwords][kVecs][lane]
+  uint32_t* v_tile;              // [block of kVecs vectors of d][kPositions / kUnit][kVecs][lane]
+  uint32_t* queries;             // [rows][dwords]
+  float* sums;                   // [rows][padded], d in the order of V tiles
+  int32_t* v_start;              // [padded]
+  float *k_scales, *v_scales;    // [kPositions]
+  float* scores;                 // [kBlockRows][kPositions]
+  typename T::Weight* weights;   // [kBlockRows][kPositions]
+  float* totals;                 // [rows][lane]
+  float top[kAttentionRows];     // the largest score so far, times log2(e)
+  float factor[kAttentionRows];  // from integer sums to scores times log2(e)
+  size_t low[kAttentionRows], high[kAttentionRows];  // the positions a row sees
+  int32_t start[kAttentionRows];                     // what a row's sums begin with
 };
 
 template <class T>
@@ -94,6 +101,9 @@ static inline void attention_queries(AttentionJob<T>* job) {
     } else {
       for (size_t i = 0; i < d; i += kLanes) v_store((float*)to + i, v_load(q + i));
     }
+    const size_t limit = args->last + r / args->heads;
+    job->low[r] = args->window != 0 && limit > args->window ? limit - args->window : 0;
+    job->high[r] = limit;
     job->start[r] = sum;
     job->factor[r] = unit * args->scale * 1.44269504f;
     job->top[r] = -INFINITY;
@@ -102,63 +112,91 @@ static inline void attention_queries(AttentionJob<T>* job) {
   }
 }
 
-// Rows past the end of a tile repeat its last one: what comes of them is masked.
+// Asks for rows up to position `end`, both halves in the order memory has them.
 template <class T>
-static inline const typename T::Element* attention_row(const AttentionJob<T>* job, const void* rows,
-                                                       size_t i) {
-  const size_t p = job->first + (i < job->count ? i : job->count - 1);
-  return (const typename T::Element*)((const char*)rows + p * job->args->row_stride);
-}
-
-template <class T>
-static inline void attention_pack_k(AttentionJob<T>* job) {
+__attribute__((always_inline)) static inline void attention_fetch(AttentionJob<T>* job, size_t end) {
   const AttentionArgs* args = job->args;
-  const size_t bytes = args->d * sizeof(typename T::Element);
-  for (size_t i = 0; i < job->count; i += kLanes) {
-    const typename T::Element* rows[kLanes];
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      rows[lane] = attention_row(job, args->k, i + lane);
-      const size_t ahead = job->first + i + lane + T::kPositions;
-      if (ahead < args->p1) {
-        fetch_row(args->k, ahead, args->row_stride, bytes);
-        fetch_row(args->v, ahead, args->row_stride, bytes);
-      }
-    }
-    const size_t vector = i / kLanes;
-    uint32_t* to = job->k_tile + (vector / T::kVecs * job->dwords * T::kVecs + vector % T::kVecs) * kLanes;
-    for (size_t at = 0; at < job->dwords; at += kLanes) {
-      VecI block[kLanes];
-      for (size_t lane = 0; lane < kLanes; ++lane)
-        block[lane] = T::load_k(rows[lane] + at * T::kUnit, args->d - at * T::kUnit);
-      vi_transpose(block);
-      const size_t n = job->dwords - at < kLanes ? job->dwords - at : (size_t)kLanes;
-      if (n == kLanes) {
-        for (size_t j = 0; j < kLanes; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
-      } else {  // d = 32 more than a multiple of 64, and vectors that hold 64
-        for (size_t j = 0; j < kLanes / 2; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
-      }
-    }
+  if (end > args->p1) end = args->p1;
+  for (; job->fetched < end; ++job->fetched) {
+    fetch_row(args->k, job->fetched, args->row_stride, args->d * sizeof(typename T::Element));
+    fetch_row(args->v, job->fetched, args->row_stride, args->d * sizeof(typename T::Element));
   }
-  if (T::kRounded) {
-    for (size_t i = 0; i < job->count; ++i) {
-      const size_t at = (job->first + i) * args->scale_stride;
-      job->k_scales[i] = *(const float*)((const char*)args->k_scales + at);
-      job->v_scales[i] = *(const float*)((const char*)args->v_scales + at);
+}
+
+// Few rows: memory is the limit, and it must not rest while they are computed. Not so far ahead that the
+// first-level cache could not hold it beside the tile.
+template <class T>
+__attribute__((always_inline)) static inline void attention_fetch_some(AttentionJob<T>* job) {
+  const size_t most = job->first + job->count + T::kPositions - kAheadRows;
+  if (job->rows <= kBlockRows && job->fetched < most) attention_fetch(job, job->fetched + 32);
+}
+
+// Keys of kLanes positions from i on; those past the end of the tile repeat its last, and are masked later.
+template <class T, bool kFull>
+static inline void attention_pack_keys(AttentionJob<T>* job, size_t i) {
+  typedef typename T::Element Element;
+  const AttentionArgs* args = job->args;
+  const char* base = (const char*)args->k + (job->first + i) * args->row_stride;
+  const size_t left = job->count - i, vector = i / kLanes;
+  uint32_t* to = job->k_tile + (vector / T::kVecs * job->dwords * T::kVecs + vector % T::kVecs) * kLanes;
+  for (size_t at = 0; at < job->dwords; at += kLanes) {
+    VecI block[kLanes];
+    const char* row = base + at * T::kUnit * sizeof(Element);
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      block[lane] = T::load_k((const Element*)row, args->d - at * T::kUnit);
+      if (kFull || lane + 1 < left) row += args->row_stride;
     }
-    for (size_t i = job->count; i < T::kPositions; ++i) job->k_scales[i] = job->v_scales[i] = 0.0f;
+    vi_transpose(block);
+    // Fewer where d is 32 more than a multiple of 64 and vectors hold 64.
+    const size_t n = job->dwords - at < kLanes ? kLanes / 2 : kLanes;
+    for (size_t j = 0; j < kLanes / 2; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
+    if (n < kLanes) break;
+    for (size_t j = kLanes / 2; j < kLanes; ++j) vi_store(to + (at + j) * T::kVecs * kLanes, block[j]);
   }
 }
 
 template <class T>
-static inline void attention_pack_v(AttentionJob<T>* job) {
+static inline void attention_pack_scales(AttentionJob<T>* job) {
+  const AttentionArgs* args = job->args;
+  const char* k = (const char*)args->k_scales + job->first * args->scale_stride;
+  const char* v = (const char*)args->v_scales + job->first * args->scale_stride;
+  size_t i = 0;
+  if (args->scale_stride == 8 && v == k + 4) {  // pairs, as the cache has them
+    for (; i + kLanes <= job->count; i += kLanes)
+      v_load_pairs((const float*)k + 2 * i, job->k_scales + i, job->v_scales + i);
+  }
+  for (; i < job->count; ++i) {
+    job->k_scales[i] = *(const float*)(k + i * args->scale_stride);
+    job->v_scales[i] = *(const float*)(v + i * args->scale_stride);
+  }
+  for (; i < T::kPositions; ++i) job->k_scales[i] = job->v_scales[i] = 0.0f;
+}
+
+template <class T>
+static MINNOW_APART void attention_pack_k(AttentionJob<T>* job) {
+  size_t i = 0;
+  for (; i + kLanes <= job->count; i += kLanes) {
+    attention_fetch(job, job->first + i + kAheadRows);
+    attention_pack_keys<T, true>(job, i);
+  }
+  if (i < job->count) attention_pack_keys<T, false>(job, i);
+  if (T::kRounded) attention_pack_scales(job);
+}
+
+template <class T>
+static MINNOW_APART void attention_pack_v(AttentionJob<T>* job) {
   constexpr size_t kStep = T::kVecs * kLanes;
+  typedef typename T::Element Element;
+  const size_t stride = job->args->row_stride;
   for (size_t at = 0; at < job->padded; at += kStep) {
     uint32_t* to = job->v_tile + at * (T::kPositions / T::kUnit);
+    const char* row = (const char*)((const Element*)job->args->v + at) + job->first * stride;
     typename T::Acc start[T::kVecs];
     for (int v = 0; v < T::kVecs; ++v) start[v] = T::start(0);
-    for (size_t i = 0; i < job->count; i += T::kUnit, to += kStep) {
-      const typename T::Element* rows[T::kUnit];
-      for (size_t j = 0; j < T::kUnit; ++j) rows[j] = attention_row(job, job->args->v, i + j) + at;
+    for (size_t i = 0; i < job->count; i += T::kUnit, to += kStep, row += T::kUnit * stride) {
+      const Element* rows[T::kUnit];
+      for (size_t j = 0; j < T::kUnit; ++j)
+        rows[j] = (const Element*)(row + (i + j < job->count ? j : job->count - 1 - i) * stride);
       VecI out[T::kVecs];
       T::pack_v(rows, job->args->d - at, out);
       for (int v = 0; v < T::kVecs; ++v) {
@@ -175,17 +213,18 @@ static inline void attention_pack_v(AttentionJob<T>* job) {
 // scores[r] of rows [row, row + R), times ks but not the row's factor, and their largest, for positions below
 // `count`; what lies behind in the last vectors is whatever the tile held.
 template <class T, int R>
-static inline void attention_scores(AttentionJob<T>* job, size_t row, size_t count, float* top) {
+static MINNOW_APART void attention_scores(AttentionJob<T>* job, size_t row, size_t r0, size_t count,
+                                          float* top) {
   typedef typename T::Acc Acc;
   const size_t dwords = job->dwords;
   VecF largest[R];
   for (int r = 0; r < R; ++r) largest[r] = v_set1(-INFINITY);
   for (size_t at = 0; at < count; at += T::kVecs * kLanes) {
     const uint32_t* k = job->k_tile + at * dwords;
-    const uint32_t* q = job->queries + row * dwords;
+    const uint32_t* q = job->queries + (row + r0) * dwords;
     Acc acc[R][T::kVecs];
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::start(job->start[row + (size_t)r]);
+      for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::start(job->start[row + r0 + (size_t)r]);
     }
     for (size_t i = 0; i < dwords; ++i) {
       typename T::Lanes keys[T::kVecs];
@@ -202,19 +241,19 @@ static inline void attention_scores(AttentionJob<T>* job, size_t row, size_t cou
       for (int r = 0; r < R; ++r) {
         VecF x = T::to_float(acc[r][v]);
         if (T::kRounded) x = v_mul(x, scale);
-        v_store(job->scores + (size_t)r * T::kPositions + p, x);
+        v_store(job->scores + (r0 + (size_t)r) * T::kPositions + p, x);
         largest[r] = v_max(x, largest[r]);
       }
     }
   }
-  for (int r = 0; r < R; ++r) top[r] = v_hmax(largest[r]);
+  for (int r = 0; r < R; ++r) top[r0 + (size_t)r] = v_hmax(largest[r]);
 }
 
 // For rows with a cap or with positions of this tile they do not see: caps, masks by minus infinity, and
 // returns the largest again.
 template <class T>
-static inline float attention_mask(const AttentionJob<T>* job, float* x, float* factor, size_t low,
-                                   size_t high) {
+static MINNOW_APART float attention_mask(const AttentionJob<T>* job, float* x, float* factor, size_t low,
+                                         size_t high) {
   const float cap = job->args->cap;
   VecF largest = v_set1(-INFINITY);
   float index[kLanes];
@@ -236,46 +275,48 @@ static inline float attention_mask(const AttentionJob<T>* job, float* x, float* 
   return v_hmax(largest);
 }
 
-// The weights of one row from its scores, as the products with V take them. Returns what a unit of them is
-// worth; adds to the row's total, scaled by `keep` first.
+// The weights of n rows from their scores, as the products with V take them; step[r] is what a unit of them
+// is worth. Adds to the rows' totals, scaled by `keep` first. In two passes over all rows: a row's own chain
+// of largest, quotient, products would leave the machine waiting.
 template <class T>
-static inline float attention_weigh(AttentionJob<T>* job, size_t row, size_t r, float factor, float top,
-                                    float keep) {
+static MINNOW_APART void attention_weigh(AttentionJob<T>* job, size_t row, size_t n, const float* factor,
+                                         const float* top, const float* keep, float* step) {
   constexpr int kCount = T::kPositions / kLanes;
-  const float* x = job->scores + r * T::kPositions;
-  const VecF scale = v_set1(factor), shift = v_set1(top);
-  VecF w[kCount];
-  VecF total = v_zero(), largest = v_zero();
-  for (int i = 0; i < kCount; ++i) {
-    w[i] = v_exp2_negative(v_fms(v_load(x + i * kLanes), scale, shift));
-    total = v_add(total, w[i]);
-    if (T::kRounded) {
-      w[i] = v_mul(w[i], v_load(job->v_scales + i * kLanes));
-      largest = v_max(w[i], largest);
+  float most[kBlockRows];
+  for (size_t r = 0; r < n; ++r) {
+    float* x = job->scores + r * T::kPositions;
+    const VecF scale = v_set1(factor[r]), shift = v_set1(top[r]);
+    VecF total = v_zero(), largest = v_zero();
+    for (int i = 0; i < kCount; ++i) {
+      VecF w = v_exp2_negative(v_fms(v_load(x + i * kLanes), scale, shift));
+      total = v_add(total, w);
+      if (T::kRounded) {
+        w = v_mul(w, v_load(job->v_scales + i * kLanes));
+        largest = v_max(w, largest);
+      }
+      v_store(x + i * kLanes, w);
     }
+    float* totals = job->totals + (row + r) * kLanes;
+    v_store(totals, v_fma(v_load(totals), v_set1(keep[r]), total));
+    if (T::kRounded) most[r] = v_hmax(largest);
   }
-  float* totals = job->totals + row * kLanes;
-  v_store(totals, v_fma(v_load(totals), v_set1(keep), total));
-  float step = 1.0f, inverse = 1.0f;
-  if (T::kRounded) {
-    const float most = v_hmax(largest);
-    step = most * (1.0f / 255.0f);
-    inverse = most < 0x1p-100f ? 0.0f : 255.0f / most;
+  for (size_t r = 0; r < n; ++r) {
+    step[r] = T::kRounded ? most[r] * (1.0f / 255.0f) : 1.0f;
+    const float inverse = T::kRounded && most[r] >= 0x1p-100f ? 255.0f / most[r] : 0.0f;
+    T::store_weights(job->weights + r * T::kPositions, job->scores + r * T::kPositions, v_set1(inverse));
   }
-  T::store_weights(job->weights + r * T::kPositions, w, v_set1(inverse));
-  return step;
 }
 
 // sums[r] = keep[r] * sums[r] + step[r] * weights[r] V
 template <class T, int R>
-static inline void attention_values(AttentionJob<T>* job, size_t row, size_t count, const float* keep,
-                                    const float* step) {
+static MINNOW_APART void attention_values(AttentionJob<T>* job, size_t row, size_t r0, size_t count,
+                                          const float* keep, const float* step) {
   constexpr size_t kStep = T::kVecs * kLanes;
   typedef typename T::Acc Acc;
   const size_t units = (count + T::kUnit - 1) / T::kUnit;
   for (size_t at = 0; at < job->padded; at += kStep) {
     const uint32_t* v_tile = job->v_tile + at * (T::kPositions / T::kUnit);
-    const uint32_t* weights = (const uint32_t*)job->weights;
+    const uint32_t* weights = (const uint32_t*)(job->weights + r0 * T::kPositions);
     Acc acc[R][T::kVecs];
     for (int v = 0; v < T::kVecs; ++v) {
       const Acc start = T::value_start(job->v_start + at + v * kLanes);
@@ -291,8 +332,8 @@ static inline void attention_values(AttentionJob<T>* job, size_t row, size_t cou
       v_tile += kStep;
     }
     for (int r = 0; r < R; ++r) {
-      float* sums = job->sums + (row + (size_t)r) * job->padded + at;
-      const VecF k = v_set1(keep[r]), s = v_set1(step[r]);
+      float* sums = job->sums + (row + r0 + (size_t)r) * job->padded + at;
+      const VecF k = v_set1(keep[r0 + (size_t)r]), s = v_set1(step[r0 + (size_t)r]);
       for (int v = 0; v < T::kVecs; ++v) {
         const VecF old = v_mul(v_load(sums + v * kLanes), k);
         v_store(sums + v * kLanes, v_fma(T::to_float(acc[r][v]), s, old));
@@ -301,41 +342,46 @@ static inline void attention_values(AttentionJob<T>* job, size_t row, size_t cou
   }
 }
 
-// Rows [row, row + R) against the tile.
-template <class T, int R>
-static inline void attention_rows(AttentionJob<T>* job, size_t row) {
-  const AttentionArgs* args = job->args;
-  size_t low[R], high[R], begin = job->count, end = 0;
-  for (int r = 0; r < R; ++r) {
-    const size_t limit = args->last + (row + (size_t)r) / args->heads;
-    const size_t from = args->window != 0 && limit > args->window ? limit - args->window : 0;
-    high[r] = limit > job->first ? limit - job->first : 0;
-    if (high[r] > job->count) high[r] = job->count;
+// Rows [row, row + n) against the tile.
+template <class T>
+static inline void attention_rows(AttentionJob<T>* job, size_t row, size_t n) {
+  size_t low[kBlockRows], high[kBlockRows], begin = job->count, end = 0;
+  for (size_t r = 0; r < n; ++r) {
+    const size_t from = job->low[row + r], to = job->high[row + r];
     low[r] = from > job->first ? from - job->first : 0;
+    high[r] = to > job->first ? to - job->first : 0;
+    if (high[r] > job->count) high[r] = job->count;
     if (low[r] < high[r]) {
       if (high[r] > end) end = high[r];
       if (low[r] < begin) begin = low[r];
     }
   }
   if (begin >= end) return;
-  float top[kBlockRows], factor[kBlockRows], step[kBlockRows], keep[kLanes];
-  for (int i = 0; i < kLanes; ++i) keep[i] = 0.0f;
-  attention_scores<T, R>(job, row, end, top);
-  for (int r = 0; r < R; ++r) {
-    float* old = &job->top[row + (size_t)r];
-    factor[r] = job->factor[row + (size_t)r];
-    if (low[r] > 0 || high[r] < T::kPositions || args->cap != 0.0f) {
-      top[r] = attention_mask(job, job->scores + (size_t)r * T::kPositions, &factor[r], low[r], high[r]);
-    }
+  float top[kBlockRows], factor[kBlockRows], step[kBlockRows], keep[kKept];
+  const size_t whole = n / T::kRows * T::kRows, rest = n - whole;
+  for (size_t r = 0; r < whole; r += T::kRows) attention_scores<T, T::kRows>(job, row, r, end, top);
+  if (T::kRows > 3 && rest == 3) attention_scores<T, 3>(job, row, whole, end, top);
+  if (T::kRows > 2 && rest == 2) attention_scores<T, 2>(job, row, whole, end, top);
+  if (rest == 1) attention_scores<T, 1>(job, row, whole, end, top);
+  for (size_t r = 0; r < n; ++r) {
+    float* old = &job->top[row + r];
+    factor[r] = job->factor[row + r];
+    if (low[r] > 0 || high[r] < T::kPositions || job->args->cap != 0.0f)
+      top[r] = attention_mask(job, job->scores + r * T::kPositions, &factor[r], low[r], high[r]);
     const float most = top[r] * factor[r] < *old ? *old : top[r] * factor[r];
     top[r] = most == -INFINITY ? 0.0f : most;  // nothing seen so far: every weight comes out as 0
     keep[r] = *old - top[r];
     *old = most;
   }
-  v_store(keep, v_exp2_negative(v_load(keep)));
-  for (int r = 0; r < R; ++r)
-    step[r] = attention_weigh(job, row + (size_t)r, (size_t)r, factor[r], top[r], keep[r]);
-  attention_values<T, R>(job, row, end, keep, step);
+  for (size_t r = n; r < kKept; ++r) keep[r] = 0.0f;
+  for (size_t r = 0; r < kKept; r += kLanes) v_store(keep + r, v_exp2_negative(v_load(keep + r)));
+  attention_fetch_some(job);
+  attention_weigh(job, row, n, factor, top, keep, step);
+  attention_fetch_some(job);
+  for (size_t r = 0; r < whole; r += T::kRows) attention_values<T, T::kRows>(job, row, r, end, keep, step);
+  if (T::kRows > 3 && rest == 3) attention_values<T, 3>(job, row, whole, end, keep, step);
+  if (T::kRows > 2 && rest == 2) attention_values<T, 2>(job, row, whole, end, keep, step);
+  if (rest == 1) attention_values<T, 1>(job, row, whole, end, keep, step);
 }
 
 template <class T>
@@ -368,6 +414,7 @@ static inline void attention_body(const AttentionArgs* args) {
   job.dwords = args->d / T::kUnit;
   const size_t step = T::kVecs * kLanes;
   job.padded = (args->d + step - 1) / step * step;
+  job.fetched = args->p0;
   attention_places(&job);
   attention_queries(&job);
   for (size_t p = args->p0; p < args->p1; p += T::kPositions) {
@@ -375,19 +422,8 @@ static inline void attention_body(const AttentionArgs* args) {
     job.count = args->p1 - p < T::kPositions ? args->p1 - p : (size_t)T::kPositions;
     attention_pack_k(&job);
     attention_pack_v(&job);
-    size_t row = 0;
-    for (; row + T::kRows <= job.rows; row += T::kRows) attention_rows<T, T::kRows>(&job, row);
-    switch (job.rows - row) {
-      case 3:
-        if constexpr (T::kRows > 3) attention_rows<T, 3>(&job, row);
-        break;
-      case 2:
-        if constexpr (T::kRows > 2) attention_rows<T, 2>(&job, row);
-        break;
-      case 1:
-        attention_rows<T, 1>(&job, row);
-        break;
-    }
+    for (size_t row = 0; row < job.rows; row += kBlockRows)
+      attention_rows(&job, row, job.rows - row < kBlockRows ? job.rows - row : (size_t)kBlockRows);
   }
   attention_finish(&job);
 }

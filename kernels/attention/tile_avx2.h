@@ -17,6 +17,15 @@ static inline VecF v_fms(VecF a, VecF b, VecF c) {
   return _mm256_fmsub_ps(a, b, c);
 }
 
+// kLanes pairs at p to a[i], b[i].
+static inline void v_load_pairs(const float* p, float* a, float* b) {
+  const VecF low = v_load(p), high = v_load(p + 8);
+  const VecF first = _mm256_permute2f128_ps(low, high, 0x20),
+             second = _mm256_permute2f128_ps(low, high, 0x31);
+  v_store(a, _mm256_shuffle_ps(first, second, 0x88));
+  v_store(b, _mm256_shuffle_ps(first, second, 0xdd));
+}
+
 // 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
 // [0, 1) and stays in [1, 2], so that n can be added to its exponent.
 static inline VecF v_exp2_negative(VecF x) {
@@ -77,8 +86,8 @@ struct FloatTile {
   static inline VecF dot_k(VecF acc, VecF k, VecF q) { return v_fma(k, q, acc); }
   static inline VecF dot_v(VecF acc, VecF v, VecF w) { return v_fma(v, w, acc); }
   static inline VecF to_float(VecF acc) { return acc; }
-  static inline void store_weights(float* p, const VecF* w, VecF) {
-    for (int i = 0; i < kPositions / 8; ++i) v_store(p + 8 * i, w[i]);
+  static inline void store_weights(float* p, const float* w, VecF) {
+    for (int i = 0; i < kPositions / 8; ++i) v_store(p + 8 * i, v_load(w + 8 * i));
   }
 };
 

@@ -17,6 +17,14 @@ static inline VecF v_fms(VecF a, VecF b, VecF c) {
   return _mm512_fmsub_ps(a, b, c);
 }
 
+// kLanes pairs at p to a[i], b[i].
+static inline void v_load_pairs(const float* p, float* a, float* b) {
+  const VecF low = v_load(p), high = v_load(p + 16);
+  const VecI even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  v_store(a, _mm512_permutex2var_ps(low, even, high));
+  v_store(b, _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high));
+}
+
 // 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 for minus infinity. The polynomial is
 // minimax on [0, 1).
 static inline VecF v_exp2_negative(VecF x) {
@@ -81,8 +89,8 @@ struct FloatTile {
   static inline VecF dot_k(VecF acc, VecF k, VecF q) { return v_fma(k, q, acc); }
   static inline VecF dot_v(VecF acc, VecF v, VecF w) { return v_fma(v, w, acc); }
   static inline VecF to_float(VecF acc) { return acc; }
-  static inline void store_weights(float* p, const VecF* w, VecF) {
-    for (int i = 0; i < kPositions / 16; ++i) v_store(p + 16 * i, w[i]);
+  static inline void store_weights(float* p, const float* w, VecF) {
+    for (int i = 0; i < kPositions / 16; ++i) v_store(p + 16 * i, v_load(w + 16 * i));
   }
 };
 

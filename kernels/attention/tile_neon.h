@@ -18,6 +18,13 @@ static inline VecF v_fms(VecF a, VecF b, VecF c) {
   return vfmaq_f32(vnegq_f32(c), a, b);
 }
 
+// kLanes pairs at p to a[i], b[i].
+static inline void v_load_pairs(const float* p, float* a, float* b) {
+  const float32x4x2_t pairs = vld2q_f32(p);
+  v_store(a, pairs.val[0]);
+  v_store(b, pairs.val[1]);
+}
+
 // 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
 // [0, 1) and stays in [1, 2], so that n can be added to its exponent.
 static inline VecF v_exp2_negative(VecF x) {
@@ -66,8 +73,8 @@ struct FloatTile {
   static inline VecF dot_k(VecF acc, VecF k, VecF q) { return v_fma(k, q, acc); }
   static inline VecF dot_v(VecF acc, VecF v, VecF w) { return v_fma(v, w, acc); }
   static inline VecF to_float(VecF acc) { return acc; }
-  static inline void store_weights(float* p, const VecF* w, VecF) {
-    for (int i = 0; i < kPositions / 4; ++i) v_store(p + 4 * i, w[i]);
+  static inline void store_weights(float* p, const float* w, VecF) {
+    for (int i = 0; i < kPositions / 4; ++i) v_store(p + 4 * i, v_load(w + 4 * i));
   }
 };
 
@@ -109,10 +116,10 @@ struct SignedTile {
   static inline VecI dot_v(VecI acc, int8x16_t v, int8x16_t w) { return Dot::dot(acc, v, w); }
   static inline VecF to_float(VecI acc) { return vcvtq_f32_s32(acc); }
   static inline void store_query(int8_t* p, VecI codes) { vi_store_i8(p, codes); }
-  static inline void store_weights(int8_t* p, const VecF* w, VecF factor) {
+  static inline void store_weights(int8_t* p, const float* w, VecF factor) {
     for (int i = 0; i < kPositions / 4; i += 4) {
       int16x4_t codes[4];
-      for (int j = 0; j < 4; ++j) codes[j] = vmovn_s32(vi_nearest(v_mul(w[i + j], factor)));
+      for (int j = 0; j < 4; ++j) codes[j] = vmovn_s32(vi_nearest(v_mul(v_load(w + 4 * (i + j)), factor)));
       const int8x8_t low = vmovn_s16(vsubq_s16(vcombine_s16(codes[0], codes[1]), vdupq_n_s16(128)));
       const int8x8_t high = vmovn_s16(vsubq_s16(vcombine_s16(codes[2], codes[3]), vdupq_n_s16(128)));
       vst1q_s8(p + 4 * i, vcombine_s8(low, high));
