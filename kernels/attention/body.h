@@ -29,7 +29,7 @@ namespace {
 // GCC 12 spills accumulators where all of this is one function: a sixth of the speed.
 #define MINNOW_APART __attribute__((noinline))
 
-static constexpr size_t kAheadRows = 48;
+static constexpr size_t kAheadBytes = 6144;
 static constexpr size_t kBlockRows = 8;                   // the most rows of a block
 static constexpr size_t kKept = kLanes > 8 ? kLanes : 8;  // as many, in whole vectors
 
@@ -38,6 +38,7 @@ template <class T>
 struct AttentionJob {
   const AttentionArgs* args;
   size_t rows, dwords, padded;  // dwords: 32-bit lanes of a query row; padded: d as V tiles have it
+  size_t ahead;                 // how many rows further on are asked for
   size_t fetched;               // rows before this position were asked for
   size_t first, count;          // the tile: positions [first, first + count)
 
@@ -127,8 +128,8 @@ __attribute__((always_inline)) static inline void attention_fetch(AttentionJob<T
 // first-level cache could not hold it beside the tile.
 template <class T>
 __attribute__((always_inline)) static inline void attention_fetch_some(AttentionJob<T>* job) {
-  const size_t most = job->first + job->count + T::kPositions - kAheadRows;
-  if (job->rows <= kBlockRows && job->fetched < most) attention_fetch(job, job->fetched + 32);
+  const size_t most = job->first + job->count + 2 * job->ahead;
+  if (job->rows <= kBlockRows && job->fetched < most) attention_fetch(job, job->fetched + job->ahead);
 }
 
 // Keys of kLanes positions from i on; those past the end of the tile repeat its last, and are masked later.
@@ -176,7 +177,7 @@ template <class T>
 static MINNOW_APART void attention_pack_k(AttentionJob<T>* job) {
   size_t i = 0;
   for (; i + kLanes <= job->count; i += kLanes) {
-    attention_fetch(job, job->first + i + kAheadRows);
+    attention_fetch(job, job->first + i + job->ahead);
     attention_pack_keys<T, true>(job, i);
   }
   if (i < job->count) attention_pack_keys<T, false>(job, i);
@@ -307,38 +308,57 @@ static MINNOW_APART void attention_weigh(AttentionJob<T>* job, size_t row, size_
   }
 }
 
-// sums[r] = keep[r] * sums[r] + step[r] * weights[r] V
+// sums[r] = keep[r] * sums[r] + step[r] * weights[r] V, for `vecs` vectors of d from `at` on. Codes come from
+// the tile, floats from the rows as they lie: there is nothing to put in order, and a copy as f32 would push
+// the rest out of the first-level cache.
+template <class T, int R, int kVecs>
+static inline void attention_values_at(AttentionJob<T>* job, size_t at, size_t row, size_t r0, size_t count,
+                                       const float* keep, const float* step) {
+  typedef typename T::Acc Acc;
+  const size_t units = (count + T::kUnit - 1) / T::kUnit, stride = job->args->row_stride;
+  const uint32_t* v_tile = job->v_tile + at * (T::kPositions / T::kUnit);
+  const char* v_row = (const char*)((const typename T::Element*)job->args->v + at) + job->first * stride;
+  const uint32_t* weights = (const uint32_t*)(job->weights + r0 * T::kPositions);
+  Acc acc[R][kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    const Acc start = T::value_start(job->v_start + at + v * kLanes);
+    for (int r = 0; r < R; ++r) acc[r][v] = start;
+  }
+  for (size_t i = 0; i < units; ++i) {
+    typename T::Lanes values[kVecs];
+    for (int v = 0; v < kVecs; ++v) {
+      if constexpr (T::kRounded) {
+        values[v] = T::load(v_tile + v * kLanes);
+      } else {
+        values[v] = T::load_value((const typename T::Element*)v_row + v * kLanes);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const typename T::Lanes weight = T::spread(weights + (size_t)r * (T::kPositions / T::kUnit) + i);
+      for (int v = 0; v < kVecs; ++v) acc[r][v] = T::dot_v(acc[r][v], values[v], weight);
+    }
+    v_tile += kVecs * kLanes;
+    v_row += stride;
+  }
+  for (int r = 0; r < R; ++r) {
+    float* sums = job->sums + (row + r0 + (size_t)r) * job->padded + at;
+    const VecF k = v_set1(keep[r0 + (size_t)r]), s = v_set1(step[r0 + (size_t)r]);
+    for (int v = 0; v < kVecs; ++v) {
+      const VecF old = v_mul(v_load(sums + v * kLanes), k);
+      v_store(sums + v * kLanes, v_fma(T::to_float(acc[r][v]), s, old));
+    }
+  }
+}
+
 template <class T, int R>
 static MINNOW_APART void attention_values(AttentionJob<T>* job, size_t row, size_t r0, size_t count,
                                           const float* keep, const float* step) {
   constexpr size_t kStep = T::kVecs * kLanes;
-  typedef typename T::Acc Acc;
-  const size_t units = (count + T::kUnit - 1) / T::kUnit;
-  for (size_t at = 0; at < job->padded; at += kStep) {
-    const uint32_t* v_tile = job->v_tile + at * (T::kPositions / T::kUnit);
-    const uint32_t* weights = (const uint32_t*)(job->weights + r0 * T::kPositions);
-    Acc acc[R][T::kVecs];
-    for (int v = 0; v < T::kVecs; ++v) {
-      const Acc start = T::value_start(job->v_start + at + v * kLanes);
-      for (int r = 0; r < R; ++r) acc[r][v] = start;
-    }
-    for (size_t i = 0; i < units; ++i) {
-      typename T::Lanes values[T::kVecs];
-      for (int v = 0; v < T::kVecs; ++v) values[v] = T::load(v_tile + v * kLanes);
-      for (int r = 0; r < R; ++r) {
-        const typename T::Lanes weight = T::spread(weights + (size_t)r * (T::kPositions / T::kUnit) + i);
-        for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::dot_v(acc[r][v], values[v], weight);
-      }
-      v_tile += kStep;
-    }
-    for (int r = 0; r < R; ++r) {
-      float* sums = job->sums + (row + r0 + (size_t)r) * job->padded + at;
-      const VecF k = v_set1(keep[r0 + (size_t)r]), s = v_set1(step[r0 + (size_t)r]);
-      for (int v = 0; v < T::kVecs; ++v) {
-        const VecF old = v_mul(v_load(sums + v * kLanes), k);
-        v_store(sums + v * kLanes, v_fma(T::to_float(acc[r][v]), s, old));
-      }
-    }
+  size_t at = 0;
+  for (; at + kStep <= job->padded; at += kStep)
+    attention_values_at<T, R, T::kVecs>(job, at, row, r0, count, keep, step);
+  if constexpr (!T::kRounded && kStep > 32) {  // floats are not padded to whole blocks
+    if (at < job->padded) attention_values_at<T, R, 32 / kLanes>(job, at, row, r0, count, keep, step);
   }
 }
 
@@ -394,12 +414,12 @@ static inline void attention_finish(const AttentionJob<T>* job) {
     const float total = v_hsum(v_load(job->totals + r * kLanes));
     const VecF inverse = v_set1(total == 0.0f ? 0.0f : 1.0f / total);
     for (size_t at = 0; at < job->padded; at += kStep) {
+      const int n = job->padded - at < kStep ? 32 / kLanes : T::kVecs;
       VecF v[T::kVecs];
-      for (int i = 0; i < T::kVecs; ++i)
+      for (int i = 0; i < n; ++i)
         v[i] = v_mul(v_load(job->sums + r * job->padded + at + i * kLanes), inverse);
       T::unpermute(v);
-      for (int i = 0; i < T::kVecs && at + (size_t)(i * kLanes) < args->d; ++i)
-        v_store(out + at + i * kLanes, v[i]);
+      for (int i = 0; i < n && at + (size_t)(i * kLanes) < args->d; ++i) v_store(out + at + i * kLanes, v[i]);
     }
     if (args->max != nullptr) args->max[r] = job->top[r];
     if (args->sum != nullptr) args->sum[r] = total;
@@ -412,16 +432,17 @@ static inline void attention_body(const AttentionArgs* args) {
   job.args = args;
   job.rows = args->tokens * args->heads;
   job.dwords = args->d / T::kUnit;
-  const size_t step = T::kVecs * kLanes;
+  const size_t step = T::kRounded ? T::kVecs * kLanes : 32;
   job.padded = (args->d + step - 1) / step * step;
   job.fetched = args->p0;
+  job.ahead = args->row_stride < kAheadBytes ? kAheadBytes / args->row_stride : 1;
   attention_places(&job);
   attention_queries(&job);
   for (size_t p = args->p0; p < args->p1; p += T::kPositions) {
     job.first = p;
     job.count = args->p1 - p < T::kPositions ? args->p1 - p : (size_t)T::kPositions;
     attention_pack_k(&job);
-    attention_pack_v(&job);
+    if constexpr (T::kRounded) attention_pack_v(&job);
     for (size_t row = 0; row < job.rows; row += kBlockRows)
       attention_rows(&job, row, job.rows - row < kBlockRows ? job.rows - row : (size_t)kBlockRows);
   }

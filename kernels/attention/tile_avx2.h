@@ -75,9 +75,7 @@ struct FloatTile {
   static constexpr bool kRounded = false, kShifted = false;
 
   static inline VecI load_k(const Element* p, size_t) { return _mm256_castps_si256(Row::load(p)); }
-  static inline void pack_v(const Element* const* rows, size_t, VecI* out) {
-    for (size_t i = 0; i < 2; ++i) out[i] = _mm256_castps_si256(Row::load(rows[0] + 8 * i));
-  }
+  static inline VecF load_value(const Element* p) { return Row::load(p); }
   static inline void unpermute(VecF*) {}
   static inline VecF load(const uint32_t* p) { return v_load((const float*)p); }
   static inline VecF spread(const uint32_t* p) { return _mm256_broadcast_ss((const float*)p); }

@@ -77,10 +77,7 @@ struct FloatTile {
   static constexpr bool kRounded = false, kShifted = false;
 
   static inline VecI load_k(const Element* p, size_t) { return _mm512_castps_si512(Row::load(p)); }
-  static inline void pack_v(const Element* const* rows, size_t left, VecI* out) {
-    for (size_t i = 0; i < 4; ++i)
-      out[i] = 16 * i < left ? _mm512_castps_si512(Row::load(rows[0] + 16 * i)) : vi_zero();
-  }
+  static inline VecF load_value(const Element* p) { return Row::load(p); }
   static inline void unpermute(VecF*) {}
   static inline VecF load(const uint32_t* p) { return v_load((const float*)p); }
   static inline VecF spread(const uint32_t* p) { return v_set1(*(const float*)p); }

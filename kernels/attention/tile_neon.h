@@ -62,9 +62,7 @@ struct FloatTile {
   static constexpr bool kRounded = false, kShifted = false;
 
   static inline VecI load_k(const Element* p, size_t) { return vreinterpretq_s32_f32(Row::load(p)); }
-  static inline void pack_v(const Element* const* rows, size_t, VecI* out) {
-    for (size_t i = 0; i < 4; ++i) out[i] = vreinterpretq_s32_f32(Row::load(rows[0] + 4 * i));
-  }
+  static inline VecF load_value(const Element* p) { return Row::load(p); }
   static inline void unpermute(VecF*) {}
   static inline VecF load(const uint32_t* p) { return v_load((const float*)p); }
   static inline VecF spread(const uint32_t* p) { return vld1q_dup_f32((const float*)p); }
