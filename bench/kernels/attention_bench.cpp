@@ -1,6 +1,8 @@
-// Attention of one KV head. Decode: the heads of one token, against the read wall. Prefill: heads * tokens
-// query rows, in multiplications a second; the percentage is of what a loop of nothing but this instruction
-// set's products does on the same thread (peak.h has none for floats and scalar code).
+// Attention of a KV head a thread. Decode: the heads of one token, against the read wall. Prefill: heads *
+// tokens query rows, against the arithmetic.
+#include <algorithm>
+#include <chrono>
+
 #include "bench.h"
 #include "kernels/attention/attention.h"
 
@@ -12,7 +14,7 @@ struct Work {
   std::vector<char> scratch;
   AttentionArgs args{};
 
-  Work(size_t element, size_t tokens, size_t heads, size_t d, size_t p0, size_t p1)
+  Work(size_t element, size_t tokens, size_t heads, size_t d, size_t p1)
       : q(kAttentionRows * d),
         out(kAttentionRows * d),
         scales(2 * p1, 0.01f),
@@ -23,14 +25,12 @@ struct Work {
     args.tokens = tokens, args.heads = heads;
     args.row_stride = 2 * d * element;
     args.k_scales = scales.data(), args.v_scales = scales.data() + 1, args.scale_stride = 8;
-    args.p0 = p0, args.p1 = p1, args.last = p1 - tokens + 1;
+    args.p1 = p1, args.last = p1 - tokens + 1;
     args.d = d, args.scale = 0.125f;
     args.out = out.data(), args.out_token_stride = heads * d, args.out_head_stride = d;
     args.scratch = (void*)(((uintptr_t)scratch.data() + 63) & ~(uintptr_t)63);
   }
-  void place(const char* rows, size_t element) {
-    args.k = rows - args.p0 * args.row_stride, args.v = (const char*)args.k + args.d * element;
-  }
+  void place(const char* rows, size_t element) { args.k = rows, args.v = rows + args.d * element; }
 };
 
 // One token, every thread another KV head's 4096 positions.
@@ -38,8 +38,8 @@ void decode(benchmark::State& state, AttentionFn fn, size_t element) {
   const size_t heads = (size_t)state.range(0), threads = (size_t)state.range(1), d = 64, positions = 4096;
   const size_t bytes = positions * 2 * d * element;
   std::vector<Work> work;
-  for (size_t t = 0; t < threads; ++t) work.emplace_back(element, 1, heads, d, 0, positions);
-  for (Work& w : work) w = Work(element, 1, heads, d, 0, positions);
+  work.reserve(threads);
+  for (size_t t = 0; t < threads; ++t) work.emplace_back(element, 1, heads, d, positions);
   AgainstWall against(state, threads * bytes, threads);
   for (auto _ : state) {
     const char* rows = Pool::get().next(threads * bytes);
@@ -48,19 +48,29 @@ void decode(benchmark::State& state, AttentionFn fn, size_t element) {
   }
 }
 
-// A tile of tokens at the end of 4096 positions.
-void prefill(benchmark::State& state, AttentionFn fn, size_t element) {
+// A tile of tokens at the end of 4096 positions, on every thread. "peak": of what a loop of nothing but
+// multiply-adds does on one thread, times threads.
+void prefill(benchmark::State& state, AttentionFn fn, size_t element, uint32_t isa) {
   const size_t heads = (size_t)state.range(0), tokens = (size_t)state.range(1), d = (size_t)state.range(2);
-  const size_t positions = 4096;
-  Work work(element, tokens, heads, d, 0, positions);
+  const size_t threads = (size_t)state.range(3), positions = 4096;
+  std::vector<Work> work;
+  work.reserve(threads);
+  for (size_t t = 0; t < threads; ++t) work.emplace_back(element, tokens, heads, d, positions);
+  for (Work& w : work) w.place(Pool::get().data(), element);
+  const double products = 2.0 * (double)(threads * heads * tokens * d * positions);
+  std::vector<double> seconds;
+  double peak = 0;
   for (auto _ : state) {
-    work.place(Pool::get().data(), element);
-    fn(&work.args);
-    benchmark::ClobberMemory();
+    if (seconds.size() % 64 == 0) peak = std::max(peak, peak_macs(isa, element == 1));
+    const auto start = std::chrono::steady_clock::now();
+    team(threads).run([&](size_t t) { fn(&work[t].args); });
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    state.SetIterationTime(seconds.back());
   }
-  const double products = 2.0 * (double)(heads * tokens * d * positions);
-  state.counters["GMAC/s"] =
-      benchmark::Counter(products * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  std::sort(seconds.begin(), seconds.end());
+  const double speed = products / seconds[seconds.size() / 10];
+  state.counters["GMAC/s"] = speed * 1e-9;
+  if (peak > 0) state.counters["peak"] = speed / (peak * (double)threads);
 }
 
 const bool kRegistered = [] {
@@ -72,12 +82,13 @@ const bool kRegistered = [] {
         ->ArgsProduct({{1, 3, 4, 7}, {1, 2}})                                                             \
         ->ArgNames({"heads", "threads"})                                                                  \
         ->UseManualTime();                                                                                \
-    benchmark::RegisterBenchmark(#symbol "/prefill", prefill, &symbol, elements[(size_t)AttentionOp::op]) \
-        ->Args({4, 16, 64})                                                                               \
-        ->Args({3, 21, 64})                                                                               \
-        ->Args({7, 9, 64})                                                                                \
-        ->Args({4, 16, 128})                                                                              \
-        ->ArgNames({"heads", "tokens", "d"});                                                             \
+    benchmark::RegisterBenchmark(#symbol "/prefill", prefill, &symbol, elements[(size_t)AttentionOp::op], \
+                                 isa)                                                                     \
+        ->ArgsProduct({{4}, {16}, {64, 128}, {1, 2}})                                                     \
+        ->Args({7, 9, 64, 1})                                                                             \
+        ->Args({3, 21, 64, 1})                                                                            \
+        ->ArgNames({"heads", "tokens", "d", "threads"})                                                   \
+        ->UseManualTime();                                                                                \
   }
 #include "kernels/attention/variants.inc"
 #undef MINNOW_KERNEL

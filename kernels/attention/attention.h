@@ -17,19 +17,21 @@
 //   max, sum  f32 [tokens * heads] or nullptr. Parts of the positions are put together by weighting their
 //           `out` with sum * exp2(max - the largest max).
 //
-// Rows of k and v are read from memory once for all r. A row of a call depends on p0 and its own query only,
-// not on the other rows. Rows in [p0, p1) that a query does not see must hold finite floats. scale > 0.
-// Alignment: natural; scratch 64 bytes, attention_scratch_bytes(d) long. Reads nothing past d elements of a
-// row nor outside [p0, p1).
+// Rows of k and v are read from memory once for all r. A row's result depends on p0, its query and what it
+// sees, not on the other rows of the call. Rows in [p0, p1) that a query does not see must hold finite floats
+// (with finite scales). scale > 0. Alignment: natural; scratch 64 bytes, attention_scratch_bytes(d) long, any
+// contents. Reads nothing past d elements of a row nor outside [p0, p1).
 //
-// What int8 KV means for the arithmetic (all variants but the scalar one, which rounds the query only):
+// What int8 KV means for the arithmetic:
 //   - a query row is rounded to int8 as quantize.h does: 127 levels of its largest magnitude. Products with k
 //     are exact sums of integers;
-//   - within a tile of at most kAttentionTile positions, that starts at p0 plus a multiple of it, the weights
+//   - all variants but the scalar one: within a tile of kAttentionTile positions (they start at p0) the
+//   weights
 //     exp2(..) * vs[p] are rounded to multiples of step = (their largest) / 255. Products with v are exact.
-// Error against the exact value with the query so rounded; e = 2^-19 + (d + 2 |x| + 16) * 2^-23, |x| the
-// largest score's size, w the weights: f32 and f16 KV: (e + n 2^-23) * 2 sum w |v| / sum w, n = p1 - p0;
-// int8 KV: that, and 0.51 * step of its tile * |v's code| summed over all positions, over sum w.
+// Errors, against the exact value for the query so rounded. With w the weights, n = p1 - p0, A the largest
+// scale * ks * sum |q k| of a row, e = 2^-20 + (d + 32) * 2^-23 * A + n * 2^-24:
+//   out  2 e * sum w |vs v| / sum w;  int8: and 0.51 * sum (step of p's tile) |v's code| / sum w
+//   log2(sum) + max  3 e
 #pragma once
 
 #include <stddef.h>
