@@ -112,7 +112,9 @@ template <class T, int R, int kVecs>
 static inline void attention_values_at(AttentionJob<T>* job, size_t at, size_t row, size_t r0, size_t count,
                                        const float* keep, const float* step) {
   typedef typename T::Acc Acc;
-  const size_t units = (count + T::kUnit - 1) / T::kUnit, stride = job->args->row_stride;
+  // Shifted weights of 0 are not 0: their sums begin with all of the tile.
+  const size_t units = ((T::kShifted ? job->count : count) + T::kUnit - 1) / T::kUnit;
+  const size_t stride = job->args->row_stride;
   const uint32_t* v_tile = job->v_tile + at * (T::kPositions / T::kUnit);
   const char* v_row = (const char*)((const typename T::Element*)job->args->v + at) + job->first * stride;
   const uint32_t* weights = (const uint32_t*)(job->weights + r0 * T::kPositions);

@@ -7,9 +7,12 @@
 //   kRows, kVecs                       accumulators: query rows by vectors of lanes
 //   Acc, Lanes                         vectors of sums; of kUnit elements a lane
 //   kRounded                           integer arithmetic: queries and weights are rounded
-//   load_k(p, left), pack_v(rows, at, left, out), unpermute(v)
-//   start(sum), dot_k(acc, k, q), dot_v(acc, v, w), spread(p), to_float(acc)
-//   store_query(p, v), store_weights(p, w, factor), value_start(acc)
+//   kShifted                           weights lose 128, which sums over V begin with: shift(start, v)
+//   load_k(p, left), load(p)           kLanes lanes of a row of K; of a tile
+//   pack_v(rows, left, out), unpermute(v)  kUnit rows of V in some order of d, and sums back in order;
+//   integers load_value(p)                      floats of a row of V start(sum), value_start(p)         what
+//   sums of scores and values begin with dot_k(acc, k, q), dot_v(acc, v, w), spread(p), to_float(acc)
+//   store_query(p, v), store_weights(p, w, factor)
 #pragma once
 
 #include MINNOW_VEC
