@@ -67,6 +67,10 @@ class AgainstWall {
 // Which kernels this machine can run.
 uint32_t machine_isa();
 
+// Multiply-adds a second of one thread that does nothing else, in the widest form of that level, of int8 (on
+// AVX2: int16) or f32. 0 where no loop is written.
+double peak_macs(uint32_t isa, bool integers);
+
 struct Shape {
   std::string model, name;
   size_t n, k;

@@ -1,50 +1,15 @@
-// Everything that is not a linear: one thread, sizes as a decode step has them. read_sum is the read wall
-// itself.
+// Everything that is neither a linear nor attention: one thread, sizes as a decode step has them. read_sum is
+// the read wall itself.
 #include "bench.h"
 #include "kernels/activation/activation.h"
-#include "kernels/attention_pv/attention_pv.h"
-#include "kernels/attention_qk/attention_qk.h"
 #include "kernels/convert/convert.h"
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/read_wall/read_wall.h"
 #include "kernels/rope/rope.h"
-#include "kernels/softmax/softmax.h"
 
 namespace kernel_bench {
 namespace {
-
-// The rows of one KV head at `state.range(1)` positions, seen by range(0) query heads of size 64.
-template <class Kernel, class Args>
-void attention(benchmark::State& state, const Kernel& kernel, size_t element,
-               Args (*make)(float*, float*, float*)) {
-  const size_t heads = (size_t)state.range(0), positions = (size_t)state.range(1), d = 64;
-  std::vector<float> a(heads * d, 0.5f), scores(heads * positions, 0.001f), scales(positions, 0.01f);
-  AgainstWall against(state, positions * d * element, 1);
-  for (auto _ : state) {
-    Args args = make(a.data(), scores.data(), scales.data());
-    args.p1 = positions, args.heads = heads, args.d = d, args.row_stride = d * element;
-    if constexpr (std::is_same_v<Args, AttentionQkArgs>) {
-      args.k = Pool::get().next(positions * d * element), args.scores_stride = positions, args.q_stride = d;
-    } else {
-      args.v = Pool::get().next(positions * d * element), args.w_stride = positions, args.out_stride = d;
-    }
-    args.row_scale_stride = 4;
-    against.iterate([&](size_t) { kernel.fn(&args); });
-  }
-}
-
-AttentionQkArgs make_qk(float* q, float* scores, float* scales) {
-  AttentionQkArgs args{};
-  args.q = q, args.scores = scores, args.row_scales = scales, args.scale = 0.125f;
-  return args;
-}
-
-AttentionPvArgs make_pv(float* out, float* weights, float* scales) {
-  AttentionPvArgs args{};
-  args.out = out, args.w = weights, args.row_scales = scales;
-  return args;
-}
 
 // fn over n floats in the first-level cache.
 template <class Args>
@@ -85,9 +50,6 @@ void add_vector_op(const char* name, uint32_t isa, void (*fn)(const Args*),
 NormArgs make_norm(float* x, float* y, float* weight, size_t n) {
   return {x, n, weight, nullptr, y, n, 1, n, 1e-5f};
 }
-SoftmaxArgs make_softmax(float* x, float*, float*, size_t n) {
-  return {x, n, 1, n, 0};
-}
 ActivationArgs make_silu(float* x, float* y, float* z, size_t n) {
   return {x, y, z, n, Activation::silu};
 }
@@ -113,34 +75,8 @@ const bool kRegistered = [] {
   }
 #include "kernels/read_wall/variants.inc"
 #undef MINNOW_KERNEL
-  const size_t elements[] = {4, 2, 1};  // in the order of the ops: f32, f16, q8
-#define MINNOW_KERNEL(op, symbol, isa)                                                       \
-  if ((isa & machine) != 0) {                                                                \
-    benchmark::RegisterBenchmark(#symbol, attention<AttentionQkKernel, AttentionQkArgs>,     \
-                                 AttentionQkKernel{AttentionQkOp::op, #symbol, symbol, isa}, \
-                                 elements[(size_t)AttentionQkOp::op], make_qk)               \
-        ->ArgsProduct({{1, 3, 4, 7}, {4096}})                                                \
-        ->ArgNames({"heads", "positions"})                                                   \
-        ->UseManualTime();                                                                   \
-  }
-#include "kernels/attention_qk/variants.inc"
-#undef MINNOW_KERNEL
-#define MINNOW_KERNEL(op, symbol, isa)                                                       \
-  if ((isa & machine) != 0) {                                                                \
-    benchmark::RegisterBenchmark(#symbol, attention<AttentionPvKernel, AttentionPvArgs>,     \
-                                 AttentionPvKernel{AttentionPvOp::op, #symbol, symbol, isa}, \
-                                 elements[(size_t)AttentionPvOp::op], make_pv)               \
-        ->ArgsProduct({{1, 3, 4, 7}, {4096}})                                                \
-        ->ArgNames({"heads", "positions"})                                                   \
-        ->UseManualTime();                                                                   \
-  }
-#include "kernels/attention_pv/variants.inc"
-#undef MINNOW_KERNEL
 #define MINNOW_KERNEL(op, symbol, isa) add_vector_op<NormArgs>(#symbol, isa, symbol, make_norm);
 #include "kernels/norm/variants.inc"
-#undef MINNOW_KERNEL
-#define MINNOW_KERNEL(op, symbol, isa) add_vector_op<SoftmaxArgs>(#symbol, isa, symbol, make_softmax);
-#include "kernels/softmax/variants.inc"
 #undef MINNOW_KERNEL
 #define MINNOW_KERNEL(op, symbol, isa) add_vector_op<ActivationArgs>(#symbol, isa, symbol, make_silu);
 #include "kernels/activation/variants.inc"

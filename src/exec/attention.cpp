@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/checked.h"
+
 namespace minnow::exec {
 namespace {
 
@@ -28,7 +30,128 @@ void norm_heads(const model::KernelSet& kernels, const model::NormWeights& w, fl
   kernels.rms_norm->fn(&args);
 }
 
+constexpr size_t kMaxPieceTokens = 64;  // pieces times tokens
+constexpr size_t kMinPiece = 256;       // positions; what a piece costs beside them is then below a percent
+constexpr size_t kWorthSharing = size_t{1} << 17;  // multiplications: about a microsecond of one core
+
+/// How a chunk's attention is cut into calls of the kernel. A unit is up to kAttentionRows query rows that
+/// share a KV head; a piece is a range of positions.
+struct Cut {
+  size_t kv_heads, heads, head_parts;  // heads of a unit, and how many units a group of heads makes
+  size_t tokens, token_parts;          // tokens of a unit, and how many units they make
+  size_t first, end, length, pieces;   // positions: all, of a piece
+  size_t units() const { return kv_heads * head_parts * token_parts; }
+};
+
+Cut cut_attention(const model::Config& c, uint32_t window, uint32_t position, size_t m) {
+  Cut cut{};
+  cut.kv_heads = c.kv_head_count;
+  cut.heads = std::min<size_t>(c.group_size(), kAttentionRows);
+  cut.head_parts = (c.group_size() + cut.heads - 1) / cut.heads;
+  cut.tokens = std::min(m, kAttentionRows / cut.heads);
+  cut.token_parts = (m + cut.tokens - 1) / cut.tokens;
+  // Tiles start at multiples of kAttentionTile, so that rounding inside a tile is the same for every chunk.
+  if (window != 0 && position + 1 > window)
+    cut.first = (position + 1 - window) / kAttentionTile * kAttentionTile;
+  cut.end = position + m;
+  const size_t most = std::max<size_t>(1, kMaxPieceTokens / m);
+  const size_t even = (cut.end - cut.first + most - 1) / most;
+  cut.length = most == 1 ? even : std::max(kMinPiece, round_up(even, size_t{kAttentionTile}));
+  cut.pieces = (cut.end - cut.first + cut.length - 1) / cut.length;
+  return cut;
+}
+
+/// One layer's attention of a chunk.
+struct Attention {
+  const model::Plan& plan;
+  const Workspace& ws;
+  const kv::Cache& cache;
+  uint32_t layer, position;
+  size_t m;
+  Cut cut;
+
+  void run(size_t item, uint32_t slot) const;
+  void merge(size_t t0, size_t tokens, size_t head, size_t heads, size_t row) const;
+};
+
+/// Item: a unit's piece, pieces of a unit side by side and token tiles of a head one after the other, so that
+/// what threads read at a time is close together.
+void Attention::run(size_t item, uint32_t slot) const {
+  const model::Config& c = *plan.config;
+  const kv::Shape& shape = cache.shape();
+  const size_t padded = shape.padded_dim(), group = c.group_size();
+  const size_t piece = item % cut.pieces, unit = item / cut.pieces;
+  const size_t t0 = unit % cut.token_parts * cut.tokens;
+  const size_t part = unit / cut.token_parts % cut.head_parts;
+  const size_t kv_head = unit / cut.token_parts / cut.head_parts;
+  const size_t g0 = part * cut.heads, heads = std::min(cut.heads, group - g0);
+  const size_t tokens = std::min(cut.tokens, m - t0);
+  const size_t head = kv_head * group + g0;
+  const size_t row = head * m + t0 * heads;  // of partial_max and partial_sum, in a piece
+  const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(kv_head));
+  const uint32_t window = plan.layers[layer].weights->sliding_window;
+
+  AttentionArgs a{};
+  a.q = ws.q + t0 * ws.q_stride + head * padded;
+  a.q_token_stride = ws.q_stride, a.q_head_stride = padded;
+  a.tokens = tokens, a.heads = heads;
+  a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
+  a.k_scales = rows.k_scale, a.v_scales = rows.v_scale, a.scale_stride = rows.scale_stride;
+  a.last = position + t0 + 1;
+  a.window = window;
+  a.p0 = cut.first + piece * cut.length;
+  a.p1 = std::min(a.p0 + cut.length, cut.end);
+  if (cut.pieces == 1) {  // only what these tokens see
+    if (window != 0 && a.last > window) a.p0 = (a.last - window) / kAttentionTile * kAttentionTile;
+    a.p1 = position + t0 + tokens;
+  }
+  a.d = padded;
+  a.scale = c.attention_scale, a.cap = c.attention_softcap;
+  a.out_token_stride = ws.q_stride, a.out_head_stride = padded;
+  a.scratch = ws.attention_scratch_of(slot);
+  if (cut.pieces == 1) {
+    a.out = ws.attn + t0 * ws.q_stride + head * padded;
+  } else {
+    a.out = ws.partial + (piece * m + t0) * ws.q_stride + head * padded;
+    a.max = ws.partial_max + piece * m * c.head_count + row;
+    a.sum = ws.partial_sum + piece * m * c.head_count + row;
+  }
+  const auto* kernel = shape.type == kv::Type::f32   ? plan.kernels.attention_f32
+                       : shape.type == kv::Type::f16 ? plan.kernels.attention_f16
+                                                     : plan.kernels.attention_q8;
+  kernel->fn(&a);
+  if (cut.pieces == 1) return;
+  // Whoever is last with a unit puts its pieces together.
+  if (ws.pieces_done[unit].fetch_add(1, std::memory_order_acq_rel) + 1 < cut.pieces) return;
+  ws.pieces_done[unit].store(0, std::memory_order_relaxed);
+  merge(t0, tokens, head, heads, row);
+}
+
+/// attn = sum over pieces of share * partial, where share is the piece's part of all weights. In the order of
+/// the pieces, whoever came last.
+void Attention::merge(size_t t0, size_t tokens, size_t head, size_t heads, size_t row) const {
+  const size_t padded = cache.shape().padded_dim(), rows = m * plan.config->head_count;
+  for (size_t r = 0; r < tokens * heads; ++r) {
+    const float *max = ws.partial_max + row + r, *sum = ws.partial_sum + row + r;
+    const size_t at = (t0 + r / heads) * ws.q_stride + (head + r % heads) * padded;
+    float top = max[0], total = 0.0f, share[kMaxPieceTokens];
+    for (size_t i = 1; i < cut.pieces; ++i) top = std::max(top, max[i * rows]);
+    for (size_t i = 0; i < cut.pieces; ++i)
+      total += share[i] = sum[i * rows] * std::exp2(max[i * rows] - top);
+    for (size_t i = 0; i < cut.pieces; ++i) {
+      const AxpyArgs add{ws.partial + i * m * ws.q_stride + at, ws.attn + at, padded, share[i] / total,
+                         i == 0 ? 0.0f : 1.0f};
+      plan.kernels.axpy->fn(&add);
+    }
+  }
+}
+
 }  // namespace
+
+size_t most_piece_tokens(uint32_t context) {
+  const size_t pieces = (context + kMinPiece - 1) / kMinPiece;
+  return pieces < 2 ? 0 : std::min(kMaxPieceTokens, pieces * (kMaxPieceTokens / 2));
+}
 
 void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position,
                       size_t m) {
@@ -88,59 +211,14 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
 void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
             uint32_t layer, uint32_t position, size_t m) {
   const model::Config& c = *plan.config;
-  const model::KernelSet& kernels = plan.kernels;
-  const uint32_t window = plan.layers[layer].weights->sliding_window;
-  const size_t padded = cache.shape().padded_dim(), group = c.group_size();
-  const kv::Type type = cache.shape().type;
-  const auto* qk = type == kv::Type::f32   ? kernels.qk_f32
-                   : type == kv::Type::f16 ? kernels.qk_f16
-                                           : kernels.qk_q8;
-  const auto* pv = type == kv::Type::f32   ? kernels.pv_f32
-                   : type == kv::Type::f16 ? kernels.pv_f16
-                                           : kernels.pv_q8;
-
-  // One item: the query heads of one KV head, for one token. They share every K and V row.
-  const size_t items = m * c.kv_head_count;
-  const bool small = items * group * (position + m) * padded < (size_t{1} << 15);  // not worth waking threads
-  pool.parallel_for(items,
-                    small   ? items
-                    : m > 1 ? 8
-                            : 1,
-                    [&](size_t begin, size_t end, uint32_t slot) {
-                      float* scores = ws.scores_of(slot);  // (group, rows seen)
-                      for (size_t item = begin; item < end; ++item) {
-                        const size_t h = item / m,
-                                     t = item % m;  // neighbours in time share the rows in cache
-                        const size_t last = position + t + 1;
-                        const size_t first = window != 0 && last > window ? last - window : 0;
-                        const size_t seen = last - first;
-                        const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(h));
-
-                        AttentionQkArgs dots{};
-                        dots.q = ws.q + t * ws.q_stride + h * group * padded, dots.q_stride = padded;
-                        dots.k = rows.k + first * rows.row_stride, dots.row_stride = rows.row_stride;
-                        if (rows.k_scale != nullptr)
-                          dots.row_scales = rows.k_scale + first * (rows.scale_stride / sizeof(float));
-                        dots.row_scale_stride = rows.scale_stride;
-                        dots.p0 = 0, dots.p1 = seen, dots.heads = group, dots.d = padded;
-                        dots.scale = c.attention_scale;
-                        dots.scores = scores, dots.scores_stride = seen;
-                        qk->fn(&dots);
-
-                        const SoftmaxArgs soft{scores, seen, group, seen, c.attention_softcap};
-                        kernels.softmax->fn(&soft);
-
-                        AttentionPvArgs sum{};
-                        sum.w = scores, sum.w_stride = seen;
-                        sum.v = rows.v + first * rows.row_stride, sum.row_stride = rows.row_stride;
-                        if (rows.v_scale != nullptr)
-                          sum.row_scales = rows.v_scale + first * (rows.scale_stride / sizeof(float));
-                        sum.row_scale_stride = rows.scale_stride;
-                        sum.p0 = 0, sum.p1 = seen, sum.heads = group, sum.d = padded;
-                        sum.out = ws.attn + t * ws.q_stride + h * group * padded, sum.out_stride = padded;
-                        pv->fn(&sum);
-                      }
-                    });
+  const size_t padded = cache.shape().padded_dim();
+  const Cut cut = cut_attention(c, plan.layers[layer].weights->sliding_window, position, m);
+  const Attention attention{plan, ws, cache, layer, position, m, cut};
+  const size_t items = cut.units() * cut.pieces;
+  const bool small = m * c.head_count * (position + m - cut.first) * padded < kWorthSharing;
+  pool.parallel_for(items, small ? items : 1, [&](size_t begin, size_t end, uint32_t slot) {
+    for (size_t item = begin; item < end; ++item) attention.run(item, slot);
+  });
   for (size_t t = 0; t < m; ++t) pack_heads(ws.attn + t * ws.q_stride, c.head_count, c.head_dim, padded);
 }
 

@@ -15,6 +15,11 @@ namespace minnow::exec {
 void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
                       uint32_t layer, uint32_t position, size_t m);
 
+/// The positions of few tokens are cut into pieces, so that threads have work where KV heads are few: at
+/// most so many pieces times tokens for a context. The cut depends on the position and on m only; results do
+/// not change with the number of threads.
+size_t most_piece_tokens(uint32_t context);
+
 /// ws.attn (m, heads * head_dim) = softmax(scale * q k^T) v over the rows each token may see.
 void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
             uint32_t layer, uint32_t position, size_t m);

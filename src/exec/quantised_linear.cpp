@@ -120,7 +120,7 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
   GemvChannelArgs args{};
   args.w = view_of(w.slabs[piece.slab]);
   args.x = input_of(ws, form, form.pieces[piece.slab], 0, 0);
-  args.y = ws.partials + index * ws.partial_stride;
+  args.y = ws.channel_partials + index * ws.partial_stride;
   args.sums = ws.channel_sums + slot * ws.partial_stride;
   args.n = w.rows, args.k0 = piece.k0, args.k1 = piece.k1;
   plan.kernels.gemv_channel->fn(&args);
@@ -129,7 +129,7 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
 void add_channel_pieces(const Plan& plan, const Workspace& ws, const PlanLinear& linear, float* y) {
   const LinearWeights& w = *linear.weights;
   for (size_t i = 0; i < linear.pieces.size(); ++i) {
-    const AxpyArgs args{ws.partials + i * ws.partial_stride, y, w.rows, 1.0f, i == 0 ? 0.0f : 1.0f};
+    const AxpyArgs args{ws.channel_partials + i * ws.partial_stride, y, w.rows, 1.0f, i == 0 ? 0.0f : 1.0f};
     plan.kernels.axpy->fn(&args);
   }
   if (w.bias != nullptr) {

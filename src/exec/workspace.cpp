@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "exec/attention.h"
 #include "exec/float_gemm.h"
 #include "exec/quantised_linear.h"
 
@@ -46,7 +47,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   w.ffn_stride = spaced(c.ffn_size);
   w.embedding_stride = spaced(c.embedding_size);
   w.rotary_half = c.rotary_dim / 2;
-  w.score_stride = round_up(size_t{c.group_size()} * context, size_t{16});
+  w.scratch_stride = round_up(attention_scratch_bytes(head), size_t{64});
   w.logit_rows = logit_rows;
   const size_t widest = std::max({w.hidden_stride, w.q_stride, w.ffn_stride, w.embedding_stride});
   w.tile_stride = quantised_tile_floats();
@@ -67,7 +68,12 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.up, rows * w.ffn_stride);
   a.take(w.cosine, c.ropes.size() * rows * w.rotary_half);
   a.take(w.sine, c.ropes.size() * rows * w.rotary_half);
-  a.take(w.scores, threads * w.score_stride);
+  a.take(w.attention_scratch, threads * w.scratch_stride);
+  const size_t piece_tokens = most_piece_tokens(context);
+  a.take(w.partial, piece_tokens * w.q_stride);
+  a.take(w.partial_max, piece_tokens * c.head_count);
+  a.take(w.partial_sum, piece_tokens * c.head_count);
+  a.take(w.pieces_done, piece_tokens * c.head_count);
   a.take(w.tile, threads * w.tile_stride);
   a.take(w.logits, uint64_t{logit_rows} * c.vocab_size);
   a.take(w.input, rows * plan.input.floats);
@@ -75,7 +81,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.input_scales, rows * plan.input.groups);
   a.take(w.input_zs, rows * plan.input.groups);
   a.take(w.input_sums, uint64_t{threads} * plan.input.groups);
-  a.take(w.partials, uint64_t{plan.input.channel_pieces} * w.partial_stride);
+  a.take(w.channel_partials, uint64_t{plan.input.channel_pieces} * w.partial_stride);
   a.take(w.channel_sums, uint64_t{threads} * w.partial_stride);
   return a.used();
 }

@@ -1,6 +1,7 @@
 // The memory a session computes in, sized once from the Plan; a token allocates nothing.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -16,7 +17,7 @@ namespace minnow::exec {
 struct Workspace {
   uint32_t chunk = 0;
   size_t hidden_stride = 0, q_stride = 0, kv_stride = 0, ffn_stride = 0, embedding_stride = 0;
-  size_t rotary_half = 0, score_stride = 0, logit_rows = 0;
+  size_t rotary_half = 0, logit_rows = 0;
 
   float* hidden = nullptr;  // (C, hidden)         the residual stream
   float* normed = nullptr;  // (C, hidden)         input of a branch
@@ -30,9 +31,14 @@ struct Workspace {
   float* up = nullptr;      // (C, ffn)
   float* cosine = nullptr;  // (ropes, C, rotary / 2)
   float* sine = nullptr;    // (ropes, C, rotary / 2)
-  float* scores = nullptr;  // (threads, group, context)
   float* tile = nullptr;    // (threads, tile_stride): a tile of weights, widened for XNNPACK or expanded for gemm
   float* logits = nullptr;  // (logit_rows, vocab)
+
+  std::byte* attention_scratch = nullptr;  // (threads, attention_scratch_bytes)
+  // Attention whose positions were cut into pieces (attention.h), P = pieces of it times tokens.
+  float* partial = nullptr;                              // (P, heads, padded head_dim)
+  float *partial_max = nullptr, *partial_sum = nullptr;  // (P, heads)
+  std::atomic<uint32_t>* pieces_done = nullptr;          // (piece_counters); zero between calls
 
   // Prepared inputs of the linears being run, by the Plan's forms.
   float* input = nullptr;         // (C, Plan::input.floats)
@@ -40,13 +46,13 @@ struct Workspace {
   float* input_scales = nullptr;  // (C, Plan::input.groups)
   float* input_zs = nullptr;      // (C, Plan::input.groups)   scale * sum of codes
   int32_t* input_sums = nullptr;  // (threads, Plan::input.groups)
-  float* partials = nullptr;      // (Plan::input.channel_pieces, partial_stride)
-  int32_t* channel_sums = nullptr;  // (threads, partial_stride)
+  float* channel_partials = nullptr;  // (Plan::input.channel_pieces, partial_stride)
+  int32_t* channel_sums = nullptr;    // (threads, partial_stride)
 
-  float* scores_of(uint32_t slot) const { return scores + slot * score_stride; }
+  std::byte* attention_scratch_of(uint32_t slot) const { return attention_scratch + slot * scratch_stride; }
   float* tile_of(uint32_t slot) const { return tile + slot * tile_stride; }
 
-  size_t tile_stride = 0, partial_stride = 0;
+  size_t tile_stride = 0, partial_stride = 0, scratch_stride = 0;
   Buffer memory;
 
   /// logit_rows: rows of logits computed at a time (1 serves generation).

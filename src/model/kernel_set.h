@@ -4,8 +4,7 @@
 #include <cstdint>
 
 #include "kernels/activation/activation.h"
-#include "kernels/attention_pv/attention_pv.h"
-#include "kernels/attention_qk/attention_qk.h"
+#include "kernels/attention/attention.h"
 #include "kernels/axpy/axpy.h"
 #include "kernels/convert/convert.h"
 #include "kernels/expand/expand.h"
@@ -17,7 +16,6 @@
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rope/rope.h"
-#include "kernels/softmax/softmax.h"
 
 namespace minnow::model {
 
@@ -30,11 +28,9 @@ struct KernelSet {
   const ExpandKernel* expand = nullptr;
   const GemmKernel* gemm = nullptr;
   const QuantizeKernel* quantize = nullptr;
-  const AttentionQkKernel *qk_f32 = nullptr, *qk_f16 = nullptr, *qk_q8 = nullptr;
-  const AttentionPvKernel *pv_f32 = nullptr, *pv_f16 = nullptr, *pv_q8 = nullptr;
+  const AttentionKernel *attention_f32 = nullptr, *attention_f16 = nullptr, *attention_q8 = nullptr;
   const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
   const ActivationKernel* activation = nullptr;
-  const SoftmaxKernel* softmax = nullptr;
   const RopeKernel* rope = nullptr;
   const AxpyKernel* axpy = nullptr;
   const ConvertKernel *f16_to_f32 = nullptr, *bf16_to_f32 = nullptr, *f32_to_f16 = nullptr,

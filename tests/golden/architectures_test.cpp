@@ -202,6 +202,42 @@ TEST_P(Architecture, LowBitLogitsDoNotDependOnThreads) {
   }
 }
 
+// Behind 600 tokens attention of few tokens is cut into pieces of positions. The cut may not show: not in how
+// many threads took the pieces, and, float KV, not in how many tokens a chunk has.
+TEST_P(Architecture, LongContextsDoNotDependOnThreadsOrChunks) {
+  const Expected expected = read_expected(GetParam() + "/expected.safetensors");
+  const TempDir dir;
+  const std::string path = dir.file("model.mnw");
+  compress(GetParam(), path, compress::Storage::source16);
+  const size_t length = GetParam().ends_with("/opt") ? 120 : 600;  // which has learned positions
+  std::vector<int32_t> tokens;
+  while (tokens.size() < length)
+    tokens.insert(tokens.end(), expected.input_ids.begin(), expected.input_ids.end());
+  tokens.resize(length);
+  for (minnow_kv_type kv : {MINNOW_KV_F32, MINNOW_KV_F16, MINNOW_KV_Q8}) {
+    std::vector<float> first;
+    for (uint32_t threads : {1u, 3u}) {
+      const Engine engine = make_engine(threads);
+      const Model model = load_model(engine, path);
+      ASSERT_NE(model, nullptr);
+      const Session session = make_session(model, static_cast<uint32_t>(length), kv);
+      const std::vector<int32_t> head(tokens.begin(), tokens.end() - 20),
+          tail(tokens.end() - 20, tokens.end());
+      all_logits(session, head, length);
+      for (size_t chunk : {size_t{1}, size_t{5}}) {
+        ASSERT_EQ(minnow_session_rewind(session.get(), static_cast<uint32_t>(head.size())), MINNOW_OK);
+        const std::vector<float> logits = all_logits(session, tail, chunk);
+        if (first.empty()) first = logits;
+        const double bound = chunk == 1           ? 0.0
+                             : kv == MINNOW_KV_Q8 ? 0.02 * deviation(first)
+                                                  : 0.0005 * deviation(first);
+        EXPECT_LE(largest_difference(logits, first), bound)
+            << threads << " threads, chunks of " << chunk << ", KV type " << kv;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, Architecture, ::testing::ValuesIn(architecture_fixtures()),
                          [](const auto& instance) {
                            const std::filesystem::path p(instance.param);

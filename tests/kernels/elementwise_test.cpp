@@ -1,13 +1,11 @@
-// norm, softmax, activation, rope, axpy: everything that works element by element along a row.
+// norm, activation, rope, axpy: everything that works element by element along a row.
 #include "kernels/activation/activation.h"
 #include "kernels/axpy/axpy.h"
 #include "kernels/norm/norm.h"
 #include "kernels/rope/rope.h"
-#include "kernels/softmax/softmax.h"
 #include "kernels/support.h"
 
 MINNOW_PRINT_KERNEL(NormKernel)
-MINNOW_PRINT_KERNEL(SoftmaxKernel)
 MINNOW_PRINT_KERNEL(ActivationKernel)
 MINNOW_PRINT_KERNEL(RopeKernel)
 MINNOW_PRINT_KERNEL(AxpyKernel)
@@ -20,11 +18,6 @@ using kernel_test::Guarded;
 #define MINNOW_OP NormOp
 const NormKernel kAllNorms[] = {
 #include "kernels/norm/variants.inc"
-};
-#undef MINNOW_OP
-#define MINNOW_OP SoftmaxOp
-const SoftmaxKernel kAllSoftmaxes[] = {
-#include "kernels/softmax/variants.inc"
 };
 #undef MINNOW_OP
 #define MINNOW_OP ActivationOp
@@ -100,53 +93,6 @@ TEST_P(Norm, ZerosStayFinite) {
 }
 
 MINNOW_KERNEL_SUITE(Norm, NormKernel, kAllNorms);
-
-class Softmax : public kernel_test::KernelTest<SoftmaxKernel> {
- protected:
-  void check(size_t n, float spread, float cap, bool masked) {
-    SCOPED_TRACE(testing::Message() << "n " << n << " spread " << spread << " cap " << cap);
-    Guarded<float> x(2 * n);
-    for (float& v : x) v = spread * random.normal();
-    for (size_t i = 0; masked && i < 2 * n; i += 3) x[i] = i % n == 0 ? x[i] : -INFINITY;
-    const std::vector<float> before(x.begin(), x.end());
-    SoftmaxArgs args{};
-    args.x = x.data(), args.stride = n, args.rows = 2, args.n = n, args.cap = cap;
-    GetParam().fn(&args);
-    for (size_t r = 0; r < 2; ++r) {
-      std::vector<double> t(before.begin() + (long)(r * n), before.begin() + (long)((r + 1) * n));
-      double max = -INFINITY, sum = 0;
-      for (double& v : t) v = cap != 0 ? (double)cap * std::tanh(v / (double)cap) : v, max = std::max(max, v);
-      for (double v : t) sum += std::exp(v - max);
-      for (size_t i = 0; i < n; ++i) {
-        const double want = std::exp(t[i] - max) / sum;
-        if (t[i] == -INFINITY) {
-          ASSERT_EQ(x[r * n + i], 0.0f);
-          continue;
-        }
-        // The exponent's own rounding, and tanh's in every exponent when there is a cap.
-        const double relative =
-            (16 + (double)n / 64) * 0x1p-24 + (max - t[i]) * 0x1p-24 + 4 * (double)cap * 0x1p-21;
-        ASSERT_NEAR(x[r * n + i], want, relative * want + 0x1p-126) << "element " << i;
-      }
-    }
-  }
-};
-
-TEST_P(Softmax, EverySize) {
-  for (size_t n : kSizes) {
-    for (float spread : {0.0f, 1.0f, 30.0f}) check(n, spread, 0, n > 3 && n % 2 == 1);
-  }
-}
-
-TEST_P(Softmax, SoftCap) {
-  for (size_t n : kSizes) check(n, 40, 30, false);
-}
-
-TEST_P(Softmax, HugeScoresDoNotOverflow) {
-  check(100, 1e30f, 0, false);
-}
-
-MINNOW_KERNEL_SUITE(Softmax, SoftmaxKernel, kAllSoftmaxes);
 
 class ActivationTest : public kernel_test::KernelTest<ActivationKernel> {
  protected:

@@ -1,6 +1,0 @@
-#define MINNOW_VEC "kernels/common/vec_neon.h"
-#include "kernels/attention_pv/body.h"
-
-extern "C" void attn_pv_f32_f32_f32__32x4_neon(const AttentionPvArgs* args) {
-  attention_pv_body<RowF32>(args, false);
-}

@@ -1,6 +1,0 @@
-#define MINNOW_VEC "kernels/common/vec_avx512.h"
-#include "kernels/attention_qk/body.h"
-
-extern "C" void attn_qk_f32_f32_q8__4x4_avx512vnni(const AttentionQkArgs* args) {
-  attention_qk_body<RowI8>(args, true);
-}
