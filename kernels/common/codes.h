@@ -46,7 +46,7 @@ static inline VecB plane_codes(VecB packed, VecB third) {
   if constexpr (kBits == 4) return vb_and(vb_shr<4 * kPlane>(packed), vb_set1(15));
   const VecB low = vb_and(vb_shr<2 * kPlane>(packed), vb_set1(3));
   if constexpr (kBits == 2) return low;
-  return vb_or(low, vb_and(vb_move<kPlane, 2>(third), vb_set1(4)));
+  return vb_or_masked(low, vb_move<kPlane, 2>(third), vb_set1(4));
 }
 
 // Codes of step kStep (of 8) of a panel's block; `packed` are its vectors of the kind at hand (2 at 2 and 3 bits, else
@@ -57,7 +57,7 @@ static inline VecB step_codes(const VecB* packed, VecB third) {
   if constexpr (kBits == 4) return vb_and(vb_shr<4 * (kStep / 4)>(packed[kStep % 4]), vb_set1(15));
   const VecB low = vb_and(vb_shr<2 * (kStep / 2)>(packed[kStep % 2]), vb_set1(3));
   if constexpr (kBits == 2) return low;
-  return vb_or(low, vb_and(vb_move<kStep, 2>(third), vb_set1(4)));
+  return vb_or_masked(low, vb_move<kStep, 2>(third), vb_set1(4));
 }
 
 // Four rows of bytes to dwords of one byte of each: out[i], 32-bit lane d of unit u, is byte 4 i + d of unit u.

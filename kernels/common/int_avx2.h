@@ -18,11 +18,11 @@ static inline VecB vb_set1(uint8_t b) {
 static inline VecB vb_and(VecB a, VecB b) {
   return _mm256_and_si256(a, b);
 }
-static inline VecB vb_or(VecB a, VecB b) {
-  return _mm256_or_si256(a, b);
-}
 static inline VecB vb_xor(VecB a, VecB b) {
   return _mm256_xor_si256(a, b);
+}
+static inline VecB vb_or_masked(VecB a, VecB b, VecB mask) {
+  return _mm256_or_si256(a, _mm256_and_si256(b, mask));
 }
 template <int n>
 static inline VecB vb_shr(VecB a) {

@@ -21,11 +21,12 @@ static inline VecB vb_set1(uint8_t b) {
 static inline VecB vb_and(VecB a, VecB b) {
   return _mm512_and_si512(a, b);
 }
-static inline VecB vb_or(VecB a, VecB b) {
-  return _mm512_or_si512(a, b);
-}
 static inline VecB vb_xor(VecB a, VecB b) {
   return _mm512_xor_si512(a, b);
+}
+// a | (b & mask)
+static inline VecB vb_or_masked(VecB a, VecB b, VecB mask) {
+  return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
 }
 // Shifts move bits across bytes: the caller masks.
 template <int n>
@@ -156,7 +157,8 @@ template <int kUnitsPerGroup, int kStep>
 static inline VecF v_unit_factors(const float* f) {
   if (kUnitsPerGroup >= 4) return _mm512_set1_ps(f[0]);
   if (kUnitsPerGroup == 2) {
-    return _mm512_insertf32x8(_mm512_set1_ps(f[0]), _mm256_set1_ps(f[kStep]), 1);
+    const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, kStep, kStep, kStep, kStep, kStep, kStep, kStep, kStep);
+    return _mm512_permutexvar_ps(pick, _mm512_castps256_ps512(_mm256_loadu_ps(f)));
   }
   const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, kStep, kStep, kStep, kStep, 2 * kStep, 2 * kStep, 2 * kStep,
                                          2 * kStep, 3 * kStep, 3 * kStep, 3 * kStep, 3 * kStep);

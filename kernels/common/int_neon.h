@@ -18,11 +18,11 @@ static inline VecB vb_set1(uint8_t b) {
 static inline VecB vb_and(VecB a, VecB b) {
   return vandq_u8(a, b);
 }
-static inline VecB vb_or(VecB a, VecB b) {
-  return vorrq_u8(a, b);
-}
 static inline VecB vb_xor(VecB a, VecB b) {
   return veorq_u8(a, b);
+}
+static inline VecB vb_or_masked(VecB a, VecB b, VecB mask) {
+  return vorrq_u8(a, vandq_u8(b, mask));
 }
 template <int n>
 static inline VecB vb_shr(VecB a) {

@@ -92,22 +92,20 @@ static inline void channel_width(const GemvChannelArgs* args) {
   const QuantisedWeights& w = args->w;
   const size_t units = (args->n + kElements - 1) / kElements;
   const size_t steps = (args->n + kStep - 1) / kStep;
-  const uint8_t* fetch_end = w.codes + args->k1 * w.stride;
+  constexpr size_t kStepBytes = kStep * 4 * kQuads * kBits / 8;
   bool store = !args->accumulate;
   for (size_t k = args->k0; k < args->k1; k += w.group) {
     const size_t end = args->k1 - k < w.group ? args->k1 : k + w.group;
     for (size_t i = 0; i < steps * kStep; i += kLanes) vi_store(args->sums + i, vi_zero());
     for (size_t c = k; c < end; c += 4 * kQuads) {
       const uint8_t* codes = w.codes + c * w.stride;
+      // The sixteen channels that follow, in the order memory lies in, so that the hardware sees a stream and runs
+      // ahead of it; unless another thread reads them.
+      const uint8_t* ahead = c + 8 * kQuads <= args->k1 ? codes + 4 * kQuads * w.stride : codes;
       VecB quads[kQuads];
       for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(args->x.codes + c + 4 * (size_t)q);
       for (size_t s = 0; s < steps; ++s) {
-        // The same place in the sixteen channels that follow.
-        const uint8_t* ahead = codes + 16 * w.stride + 16 * kUnits * s;
-        for (int r = 0; r < 16; ++r) {
-          const uint8_t* at = ahead + (size_t)r * w.stride;
-          if (at < fetch_end) v_prefetch(at);
-        }
+        for (size_t at = 0; at < kStepBytes; at += 64) v_prefetch(ahead + s * kStepBytes + at);
         channel_step<kBits>(codes, w.stride, 16 * units, s * kUnits, quads, args->sums + s * kStep);
       }
     }

@@ -1,6 +1,6 @@
-// The body of the SIMD variants: four rows at a time, so that activations are brought into the units' order once for
-// four. A step is kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one multiplication by a vector of
-// factors serves steps that hold several groups.
+// The body of the SIMD variants: row after row, as memory lies. Activations are brought into the units' order once a call.
+// A step is kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one multiplication by a vector of factors
+// serves steps that hold several groups.
 #pragma once
 
 #include MINNOW_INT
@@ -10,123 +10,136 @@
 
 namespace {
 
-static constexpr int kRows = 4;
-static constexpr size_t kFactorGroups = 64;  // factors are made for this many groups at a time
+static constexpr int kRows = 4;                  // whose lanes are summed together
+static constexpr size_t kBlockChannels = 8192;  // whose activations are kept in order; rows are cut there
 
-struct RowBlock {
-  const uint8_t* codes[kRows];  // the last may repeat
-  const uint8_t* third[kRows];  // 3-bit codes only
-  const uint16_t* scales[kRows];
-  const uint8_t* zeros[kRows];  // or nullptr
-  const uint8_t* fetch_end;
+static constexpr size_t kRowFetch = 4096;         // bytes fetched ahead
+
+struct Row {
+  const uint8_t* codes;
+  const uint8_t* third;  // 3-bit codes only
+  const uint16_t* scales;
+  const uint8_t* zeros;  // or nullptr
 };
 
-// factors[r][i] = s * sx of group g0 + i, zeros behind the last; what the zero points take off is subtracted from total.
+// Activations of one block of channels: plane j of step i at (i * kPlanes + j) * 16 * kUnits.
 template <int kBits>
-static inline void row_factors(const GemvRowArgs* args, const RowBlock* block, size_t g0, size_t groups,
-                               float (*factors)[kFactorGroups + 8], VecF* total) {
-  const size_t count = groups - g0 < kFactorGroups ? groups - g0 : kFactorGroups;
-  const float implied = kBits == 8 ? 128.0f - kW8Bias : kMidpointZero;
-  for (int r = 0; r < kRows; ++r) {
-    for (size_t i = 0; i < count; i += kLanes) {
-      const VecF s = v_first(v_load_f16(block->scales[r] + g0 + i), count - i);
-      const uint8_t* zeros = block->zeros[r];
-      const size_t g = g0 + i;
-      const VecF z = zeros != nullptr ? v_load_zeros(zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : v_set1(implied);
-      const VecF zx = v_mul(v_load(args->x.zs + g), v_set1(zero_step(kBits)));
-      v_store(&factors[r][i], v_mul(s, v_load(args->x.scales + g)));
-      total[r] = v_fnma(v_mul(s, z), zx, total[r]);
-    }
-    for (size_t i = count; i < count + 8; ++i) factors[r][i] = 0.0f;
+static inline void order_activations(const int8_t* x, size_t channels, int8_t* ordered) {
+  constexpr int kPlanes = planes_of<kBits>();
+  constexpr size_t kStep = kUnits * 16 * (size_t)kPlanes;
+  for (size_t k = 0; k < channels; k += kStep) {
+    VecB planes[kPlanes];
+    vb_planes<kPlanes>(x + k, planes);
+    for (int j = 0; j < kPlanes; ++j) vb_store(ordered + k + (size_t)j * 16 * kUnits, planes[j]);
   }
 }
 
-// One step of four rows: total[r] += factors * codes * x. kGroup 32 with units of 64 has two groups in a unit.
+// One step of a row: total += factors * codes * x. kGroup 32 with units of 64 has two groups in a unit.
 template <int kBits, int kGroup>
-__attribute__((always_inline)) static inline void row_step(const RowBlock* block, size_t unit, const int8_t* x,
-                                                           const float (*factors)[kFactorGroups + 8], size_t g,
-                                                           VecF* total) {
+__attribute__((always_inline)) static inline VecF row_step(const Row& row, size_t unit, const int8_t* ordered,
+                                                           const float* factors, VecF total) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr int kElements = 16 * kPlanes;
   constexpr bool kTwo = kGroup < kElements;
   constexpr int kUnitsPerGroup = kTwo ? 1 : kGroup / kElements;
   constexpr int kFactorStep = kTwo ? 2 : 1;
-  VecB planes[kPlanes];
-  vb_planes<kPlanes>(x + unit * kElements, planes);
-  for (int r = 0; r < kRows; ++r) {
-    const VecB packed = vb_load(block->codes[r] + 16 * unit);
-    VecB third = packed;
-    if constexpr (kBits == 3) third = vb_third_bits(block->third[r], unit);
-    VecI first = vi_zero(), second = vi_zero();
-    if constexpr (kBits == 8) {
-      first = vi_dot_wide(first, without_bias(packed), planes[0]);
-    } else {
-      Dots dots = dots_zero(), more = dots_zero();
-      unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
-        constexpr int kPlane = decltype(plane)::value;
-        Dots* to = kTwo && kPlane >= kPlanes / 2 ? &more : &dots;
-        *to = dot(*to, plane_codes<kBits, kPlane>(packed, third), planes[kPlane]);
-      });
-      first = dots_sum(dots);
-      if (kTwo) second = dots_sum(more);
-    }
-    total[r] = v_fma(vi_to_float(first), v_unit_factors<kUnitsPerGroup, kFactorStep>(factors[r] + g), total[r]);
-    if (kTwo) total[r] = v_fma(vi_to_float(second), v_unit_factors<1, 2>(factors[r] + g + 1), total[r]);
+  const VecB packed = vb_load(row.codes + 16 * unit);
+  VecB third = packed;
+  if constexpr (kBits == 3) third = vb_third_bits(row.third, unit);
+  VecI first = vi_zero(), second = vi_zero();
+  if constexpr (kBits == 8) {
+    first = vi_dot_wide(first, without_bias(packed), vb_load(ordered));
+  } else {
+    Dots dots = dots_zero(), more = dots_zero();
+    unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
+      constexpr int kPlane = decltype(plane)::value;
+      Dots* to = kPlane >= kPlanes / 2 ? &more : &dots;
+      *to = dot(*to, plane_codes<kBits, kPlane>(packed, third), vb_load(ordered + kPlane * 16 * kUnits));
+    });
+    first = dots_sum(dots);
+    if (kTwo) second = dots_sum(more);
+    else first = vi_add(first, dots_sum(more));
   }
+  total = v_fma(vi_to_float(first), v_unit_factors<kUnitsPerGroup, kFactorStep>(factors), total);
+  if (kTwo) total = v_fma(vi_to_float(second), v_unit_factors<1, 2>(factors + 1), total);
+  return total;
+}
+
+// The lanes of one row's sum over channels [k0, k1).
+template <int kBits, int kGroup>
+static inline VecF row_sum(const GemvRowArgs* args, const Row& row, size_t k0, size_t k1, const int8_t* ordered) {
+  constexpr size_t kStep = (size_t)kUnits * 16 * planes_of<kBits>();
+  // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few zeros.
+  constexpr size_t kRun = 16 * kGroup < kStep ? kStep : 16 * kGroup;
+  constexpr size_t kRunGroups = kRun / kGroup;
+  const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
+  VecF total = v_zero();
+  for (size_t run = k0; run < k1; run += kRun) {
+    float factors[kRunGroups + 16];
+    const size_t g0 = run / kGroup, left = (k1 - run + kGroup - 1) / kGroup;
+    for (size_t i = 0; i < kRunGroups; i += kLanes) {
+      // Beyond the last group nothing may be read of the activations' factors but their padding.
+      if (i >= left) {
+        v_store(factors + i, v_zero());
+        continue;
+      }
+      const size_t g = g0 + i;
+      const VecF s = v_first(v_load_f16(row.scales + g), left - i);
+      const VecF z = row.zeros != nullptr ? v_load_zeros(row.zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : implied;
+      const VecF zx = v_mul(v_load(args->x.zs + g), v_set1(zero_step(kBits)));
+      v_store(factors + i, v_mul(s, v_load(args->x.scales + g)));
+      total = v_fnma(v_mul(s, z), zx, total);
+    }
+    const size_t end = k1 - run < kRun ? k1 : run + kRun;
+    for (size_t k = run; k < end; k += kStep) {
+      const size_t unit = k / (16 * planes_of<kBits>());
+      v_prefetch(row.codes + 16 * unit + kRowFetch);
+      total = row_step<kBits, kGroup>(row, unit, ordered + (k - k0), factors + (k - run) / kGroup, total);
+    }
+  }
+  return total;
 }
 
 template <int kBits, int kGroup>
-static inline void rows_of(const GemvRowArgs* args, const RowBlock* block, float* sums) {
-  constexpr size_t kStepChannels = (size_t)kUnits * 16 * planes_of<kBits>();
-  const size_t groups = (args->k + kGroup - 1) / kGroup;
-  VecF total[kRows];
-  for (int r = 0; r < kRows; ++r) total[r] = v_zero();
-  float factors[kRows][kFactorGroups + 8];
-  for (size_t g0 = 0; g0 < groups; g0 += kFactorGroups) {
-    row_factors<kBits>(args, block, g0, groups, factors, total);
-    const size_t first = g0 * kGroup, left = args->k - first;
-    const size_t end = first + (left < kFactorGroups * kGroup ? left : kFactorGroups * kGroup);
-    for (size_t k = first; k < end; k += kStepChannels) {
-      const size_t unit = k / (16 * planes_of<kBits>());
-      for (int r = 0; r < kRows; ++r) {
-        const uint8_t* ahead = block->codes[r] + 16 * unit + kPrefetchBytes;
-        if (ahead < block->fetch_end) v_prefetch(ahead);
+static inline void row_group(const GemvRowArgs* args) {
+  const QuantisedWeights& w = args->w;
+  alignas(64) int8_t ordered[kBlockChannels + 64];
+  for (size_t k0 = 0; k0 < args->k; k0 += kBlockChannels) {
+    const size_t k1 = args->k - k0 < kBlockChannels ? args->k : k0 + kBlockChannels;
+    order_activations<kBits>(args->x.codes + k0, k1 - k0, ordered);
+    for (size_t n = args->n0; n < args->n1; n += kRows) {
+      const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
+      VecF totals[kRows];
+      for (size_t r = 0; r < kRows; ++r) {
+        totals[r] = v_zero();
+        if (r >= count) continue;
+        Row row;
+        row.codes = w.codes + (n + r) * w.stride;
+        row.third = row.codes + 16 * ((args->k + 63) / 64);
+        row.scales = (const uint16_t*)((const char*)w.scales + (n + r) * w.scale_stride);
+        row.zeros = w.zeros != nullptr ? w.zeros + (n + r) * w.zero_stride : nullptr;
+        totals[r] = row_sum<kBits, kGroup>(args, row, k0, k1, ordered);
       }
-      row_step<kBits, kGroup>(block, unit, args->x.codes, factors, (k - first) / kGroup, total);
+      float sums[kRows];
+      v_hsum4(totals, sums);
+      for (size_t r = 0; r < count; ++r) {
+        const bool add = args->accumulate || k0 > 0;
+        const float before = add ? args->y[n + r] : args->bias != nullptr ? args->bias[n + r] : 0.0f;
+        args->y[n + r] = sums[r] + before;
+      }
     }
   }
-  v_hsum4(total, sums);
 }
 
 template <int kBits>
 static inline void row_width(const GemvRowArgs* args) {
-  const QuantisedWeights& w = args->w;
-  for (size_t n = args->n0; n < args->n1; n += kRows) {
-    const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
-    RowBlock block;
-    block.fetch_end = w.codes + args->n1 * w.stride;
-    for (size_t r = 0; r < kRows; ++r) {
-      const size_t row = n + (r < count ? r : 0);
-      block.codes[r] = w.codes + row * w.stride;
-      block.third[r] = block.codes[r] + 16 * ((args->k + 63) / 64);
-      block.scales[r] = (const uint16_t*)((const char*)w.scales + row * w.scale_stride);
-      block.zeros[r] = w.zeros != nullptr ? w.zeros + row * w.zero_stride : nullptr;
-    }
-    float sums[kRows];
-    switch (w.group) {
-      case 32:
-        rows_of<kBits, 32>(args, &block, sums);
-        break;
-      case 64:
-        rows_of<kBits, 64>(args, &block, sums);
-        break;
-      default:
-        rows_of<kBits, 128>(args, &block, sums);
-    }
-    for (size_t r = 0; r < count; ++r) {
-      const float before = args->accumulate ? args->y[n + r] : args->bias != nullptr ? args->bias[n + r] : 0.0f;
-      args->y[n + r] = sums[r] + before;
-    }
+  switch (args->w.group) {
+    case 32:
+      return row_group<kBits, 32>(args);
+    case 64:
+      return row_group<kBits, 64>(args);
+    default:
+      return row_group<kBits, 128>(args);
   }
 }
 
