@@ -1,6 +1,6 @@
-// gemv_panel, gemv_row, gemv_channel, and expand with gemm, over the shapes of real models. GB/s count weights once, with
-// scales and zeros; GMAC/s are multiply-adds. "wall" is the speed over that of a plain read, "peak" over that of a loop
-// of nothing but products in registers.
+// gemv_panel, gemv_row, gemv_channel, and expand with gemm, over the shapes of real models. GB/s count
+// weights once, with scales and zeros; GMAC/s are multiply-adds. "wall" is the speed over that of a plain
+// read, "peak" over that of a loop of nothing but products in registers.
 #include <algorithm>
 #include <chrono>
 
@@ -63,7 +63,8 @@ struct Slab {
     const uint8_t* factor = base + (layout == ExpandLayout::row ? run_bytes(bits, k) : up(lines * stride, 2));
     w.scales = (const uint16_t*)factor;
     w.scale_stride = layout == ExpandLayout::row ? stride : 2 * factors;
-    w.zeros = bits == 8 ? nullptr : factor + (layout == ExpandLayout::row ? 2 * factors : factor_lines * 2 * factors);
+    w.zeros = bits == 8 ? nullptr
+                        : factor + (layout == ExpandLayout::row ? 2 * factors : factor_lines * 2 * factors);
     w.zero_stride = layout == ExpandLayout::row ? stride : zero_stride();
     return w;
   }
@@ -79,7 +80,8 @@ void gemv_panel(benchmark::State& state, const GemvPanelKernel& kernel, const Sh
   for (auto _ : state) {
     const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
     against.iterate([&](size_t t) {
-      const size_t n0 = n / 16 * t / threads * 16, n1 = t + 1 == threads ? n : n / 16 * (t + 1) / threads * 16;
+      const size_t n0 = n / 16 * t / threads * 16,
+                   n1 = t + 1 == threads ? n : n / 16 * (t + 1) / threads * 16;
       const GemvPanelArgs args{w, x.view, nullptr, y.data(), n, m, n0, n1, slab.k, false};
       kernel.fn(&args);
     });
@@ -96,7 +98,8 @@ void gemv_row(benchmark::State& state, const GemvRowKernel& kernel, const Shape&
   for (auto _ : state) {
     const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
     against.iterate([&](size_t t) {
-      const GemvRowArgs args{w, x.view, nullptr, y.data(), cut(n, threads, t), cut(n, threads, t + 1), slab.k, false};
+      const GemvRowArgs args{w,      x.view, nullptr, y.data(), cut(n, threads, t), cut(n, threads, t + 1),
+                             slab.k, false};
       kernel.fn(&args);
     });
   }
@@ -113,8 +116,10 @@ void gemv_channel(benchmark::State& state, const GemvChannelKernel& kernel, cons
   for (auto _ : state) {
     const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
     against.iterate([&](size_t t) {
-      const size_t k0 = slab.k * t / threads / 128 * 128, k1 = t + 1 == threads ? slab.k : slab.k * (t + 1) / threads / 128 * 128;
-      const GemvChannelArgs args{w,  x.view, y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0, k1, false};
+      const size_t k0 = slab.k * t / threads / 128 * 128,
+                   k1 = t + 1 == threads ? slab.k : slab.k * (t + 1) / threads / 128 * 128;
+      const GemvChannelArgs args{w,  x.view, y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0,
+                                 k1, false};
       kernel.fn(&args);
     });
   }
@@ -134,7 +139,9 @@ double peak(size_t threads) {
       benchmark::DoNotOptimize(count);
       __atomic_fetch_add(&total, count, __ATOMIC_RELAXED);
     });
-    best = std::max(best, (double)total / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best =
+        std::max(best, (double)total /
+                           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   return best;
 }
@@ -149,7 +156,8 @@ void gemm(benchmark::State& state, const GemmKernel& kernel, const Shape& shape,
   const ExpandKernel* expand = select_expand(ExpandOp::expand_u8_wn, kernel.isa);
   Activations x(m, slab.k, group);
   std::vector<float> y(m * n);
-  std::vector<std::vector<char>> scratch(threads, std::vector<char>(kRows * kChannels + 2 * 4 * kRows * kChannels / 32 + 64));
+  std::vector<std::vector<char>> scratch(
+      threads, std::vector<char>(kRows * kChannels + 2 * 4 * kRows * kChannels / 32 + 64));
   const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
   const double best = peak(threads);
   std::vector<double> seconds;
@@ -166,8 +174,8 @@ void gemm(benchmark::State& state, const GemmKernel& kernel, const Shape& shape,
           expand->fn(&e);
           QuantisedInput from = x.view;
           from.codes += k, from.scales += k / group, from.zs += k / group;
-          const GemmArgs g{codes, scales,  zeros,         kRows, k1 - k, group, slab.bits, from,
-                           m,     kRows, nullptr, y.data() + n0, n,     k > 0};
+          const GemmArgs g{codes, scales, zeros, kRows,   k1 - k,        group, slab.bits,
+                           from,  m,      kRows, nullptr, y.data() + n0, n,     k > 0};
           kernel.fn(&g);
         }
       }
@@ -185,7 +193,8 @@ const bool kRegistered = [] {
   const uint32_t machine = machine_isa();
   for (const Shape& shape : shapes()) {
     const std::string suffix = "/" + shape.model + "/" + shape.name;
-    const auto add = [&](const char* name, auto fn, const auto& kernel, std::vector<int64_t> columns, auto... more) {
+    const auto add = [&](const char* name, auto fn, const auto& kernel, std::vector<int64_t> columns,
+                         auto... more) {
       if ((kernel.isa & machine) == 0) return;
       benchmark::RegisterBenchmark((name + suffix).c_str(), fn, kernel, shape, more...)
           ->ArgsProduct({columns, {1, 2}, {2, 3, 4, 8}, {32, 64, 128}})
@@ -196,17 +205,21 @@ const bool kRegistered = [] {
   add(#symbol, gemv_panel, GemvPanelKernel{GemvPanelOp::op, #symbol, symbol, isa}, {1, 2, 3, 4, 8});
 #include "kernels/gemv_panel/variants.inc"
 #undef MINNOW_KERNEL
-#define MINNOW_KERNEL(op, symbol, isa) add(#symbol, gemv_row, GemvRowKernel{GemvRowOp::op, #symbol, symbol, isa}, {1});
+#define MINNOW_KERNEL(op, symbol, isa) \
+  add(#symbol, gemv_row, GemvRowKernel{GemvRowOp::op, #symbol, symbol, isa}, {1});
 #include "kernels/gemv_row/variants.inc"
 #undef MINNOW_KERNEL
 #define MINNOW_KERNEL(op, symbol, isa) \
   add(#symbol, gemv_channel, GemvChannelKernel{GemvChannelOp::op, #symbol, symbol, isa}, {1});
 #include "kernels/gemv_channel/variants.inc"
 #undef MINNOW_KERNEL
-#define MINNOW_KERNEL(op, symbol, isa)                                                                                   \
-  add(#symbol "/panel", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256}, ExpandLayout::panel); \
-  add(#symbol "/row", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256}, ExpandLayout::row);     \
-  add(#symbol "/channel", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256}, ExpandLayout::channel);
+#define MINNOW_KERNEL(op, symbol, isa)                                                                \
+  add(#symbol "/panel", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256},   \
+      ExpandLayout::panel);                                                                           \
+  add(#symbol "/row", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256},     \
+      ExpandLayout::row);                                                                             \
+  add(#symbol "/channel", gemm, GemmKernel{GemmOp::op, #symbol, symbol, isa}, {2, 4, 8, 16, 32, 256}, \
+      ExpandLayout::channel);
 #include "kernels/gemm/variants.inc"
 #undef MINNOW_KERNEL
   }

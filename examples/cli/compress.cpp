@@ -47,16 +47,17 @@ CompressOptions settings(const Options& o) {
   c.chat_format = o.chat_format;
   if (o.bits != 0.0) {
     if (o.bits != 16.0 && o.bits != 32.0) {
-      throw Misuse{{"--bits " + std::to_string(o.bits) +
-                    ": this version stores 16 or 32 bits as floats; for codes of 2, 3, 4 or 8 bits give --width"}};
+      throw Misuse{
+          {"--bits " + std::to_string(o.bits) +
+           ": this version stores 16 or 32 bits as floats; for codes of 2, 3, 4 or 8 bits give --width"}};
     }
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {
     c.storage = c.head_storage = code_storage(o.width != 0 ? o.width : 8, "--width", "2, 3, 4 or 8");
   }
   if (o.head_width != 0) {
-    c.head_storage =
-        o.head_width == 16 ? float_storage(o, 16.0) : code_storage(o.head_width, "--head-width", "2, 3, 4, 8 or 16");
+    c.head_storage = o.head_width == 16 ? float_storage(o, 16.0)
+                                        : code_storage(o.head_width, "--head-width", "2, 3, 4, 8 or 16");
   }
   return c;
 }
@@ -102,7 +103,8 @@ void add_compress(CLI::App& app) {
   sub->add_option("--bits", o->bits, "16 or 32: store floats")->excludes(width);
   sub->add_option("--float-type", o->storage16, "16-bit floats: source keeps bf16 where the source has it")
       ->check(CLI::IsMember({"source", "f16", "bf16"}));
-  sub->add_option("--head-width", o->head_width, "the same for the embedding and the output head; 16: floats");
+  sub->add_option("--head-width", o->head_width,
+                  "the same for the embedding and the output head; 16: floats");
   sub->add_option("--group", o->group, "channels that share a scale")->check(CLI::IsMember({32, 64, 128}));
   sub->add_option("--method", o->method, "how codes are chosen")->check(CLI::IsMember({"rtn"}));
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");

@@ -1,5 +1,5 @@
-// Taking codes out of their bytes: units of rows and channels, steps of panels. The ISA file names its int_<isa>.h in
-// MINNOW_INT. Layouts: quantised.h.
+// Taking codes out of their bytes: units of rows and channels, steps of panels. The ISA file names its
+// int_<isa>.h in MINNOW_INT. Layouts: quantised.h.
 #pragma once
 
 #include MINNOW_INT
@@ -25,8 +25,10 @@ __attribute__((always_inline)) static inline void unroll(const Body& f) {
 // Bits moved from place `from` to place `to` of every byte; the neighbours' bits come along.
 template <int from, int to>
 static inline VecB vb_move(VecB a) {
-  if constexpr (from >= to) return vb_shr<from - to>(a);
-  else return vb_shl<to - from>(a);
+  if constexpr (from >= to)
+    return vb_shr<from - to>(a);
+  else
+    return vb_shl<to - from>(a);
 }
 
 // 8-bit codes as products take them.
@@ -39,7 +41,8 @@ static constexpr int planes_of() {
   return kBits == 8 ? 1 : kBits == 4 ? 2 : 4;
 }
 
-// Codes of plane kPlane of packed units (8-bit ones minus kW8Bias); `third` holds the third bits in bits 0 to 3 (3-bit codes only).
+// Codes of plane kPlane of packed units (8-bit ones minus kW8Bias); `third` holds the third bits in bits 0 to
+// 3 (3-bit codes only).
 template <int kBits, int kPlane>
 static inline VecB plane_codes(VecB packed, VecB third) {
   if constexpr (kBits == 8) return without_bias(packed);
@@ -49,8 +52,8 @@ static inline VecB plane_codes(VecB packed, VecB third) {
   return vb_or_masked(low, vb_move<kPlane, 2>(third), vb_set1(4));
 }
 
-// Codes of step kStep (of 8) of a panel's block; `packed` are its vectors of the kind at hand (2 at 2 and 3 bits, else
-// kBits of them), `third` the one that follows at 3 bits.
+// Codes of step kStep (of 8) of a panel's block; `packed` are its vectors of the kind at hand (2 at 2 and 3
+// bits, else kBits of them), `third` the one that follows at 3 bits.
 template <int kBits, int kStep>
 static inline VecB step_codes(const VecB* packed, VecB third) {
   if constexpr (kBits == 8) return without_bias(packed[kStep]);
@@ -60,7 +63,8 @@ static inline VecB step_codes(const VecB* packed, VecB third) {
   return vb_or_masked(low, vb_move<kStep, 2>(third), vb_set1(4));
 }
 
-// Four rows of bytes to dwords of one byte of each: out[i], 32-bit lane d of unit u, is byte 4 i + d of unit u.
+// Four rows of bytes to dwords of one byte of each: out[i], 32-bit lane d of unit u, is byte 4 i + d of unit
+// u.
 static inline void zip_four(const VecB* rows, VecB* out) {
   const VecB ab_lo = vb_zip8_lo(rows[0], rows[1]), ab_hi = vb_zip8_hi(rows[0], rows[1]);
   const VecB cd_lo = vb_zip8_lo(rows[2], rows[3]), cd_hi = vb_zip8_hi(rows[2], rows[3]);

@@ -1,4 +1,5 @@
-// Bytes and their products, 64 at a time: the integer vocabulary of kernel bodies for AVX-512 VNNI. Only for ISA files.
+// Bytes and their products, 64 at a time: the integer vocabulary of kernel bodies for AVX-512 VNNI. Only for
+// ISA files.
 //
 // A vector is kUnits units of 16 bytes; operations that cross bytes stay within a unit, so that the same file
 // serves every vector length (docs/kernels.md).
@@ -101,8 +102,8 @@ static constexpr int kW8Bias = 0;  // 8-bit codes enter products as they are
 static inline Dots dots_zero() {
   return _mm512_setzero_si512();
 }
-// As assembly, because GCC 12 copies accumulators to other registers around the intrinsic: a loop of 24 of them ran at a
-// fifth of its speed.
+// As assembly, because GCC 12 copies accumulators to other registers around the intrinsic: a loop of 24 of
+// them ran at a fifth of its speed.
 static inline Dots dot(Dots acc, VecB codes, VecB x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes), "v"(x));
   return acc;
@@ -132,7 +133,8 @@ static inline VecI vi_load(const int32_t* p) {
 static inline void vi_store(int32_t* p, VecI a) {
   _mm512_storeu_si512(p, a);
 }
-// Of v[i], unit u holds elements u * 16 + 4 i .. + 3 of a sequence; brings the sequence in order, kLanes a vector.
+// Of v[i], unit u holds elements u * 16 + 4 i .. + 3 of a sequence; brings the sequence in order, kLanes a
+// vector.
 static inline void vi_in_order(const VecI* v, VecI* out) {
   const __m512i a = _mm512_shuffle_i64x2(v[0], v[1], 0x44), b = _mm512_shuffle_i64x2(v[0], v[1], 0xee);
   const __m512i c = _mm512_shuffle_i64x2(v[2], v[3], 0x44), d = _mm512_shuffle_i64x2(v[2], v[3], 0xee);
@@ -157,10 +159,11 @@ template <int kUnitsPerGroup, int kStep>
 static inline VecF v_unit_factors(const float* f) {
   if (kUnitsPerGroup >= 4) return _mm512_set1_ps(f[0]);
   if (kUnitsPerGroup == 2) {
-    const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, kStep, kStep, kStep, kStep, kStep, kStep, kStep, kStep);
+    const __m512i pick =
+        _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, kStep, kStep, kStep, kStep, kStep, kStep, kStep, kStep);
     return _mm512_permutexvar_ps(pick, _mm512_castps256_ps512(_mm256_loadu_ps(f)));
   }
-  const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, kStep, kStep, kStep, kStep, 2 * kStep, 2 * kStep, 2 * kStep,
-                                         2 * kStep, 3 * kStep, 3 * kStep, 3 * kStep, 3 * kStep);
+  const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, kStep, kStep, kStep, kStep, 2 * kStep, 2 * kStep,
+                                         2 * kStep, 2 * kStep, 3 * kStep, 3 * kStep, 3 * kStep, 3 * kStep);
   return _mm512_permutexvar_ps(pick, _mm512_castps256_ps512(_mm256_loadu_ps(f)));
 }

@@ -1,4 +1,5 @@
-// Bytes and their products, 16 at a time, for NEON with and without dotprod. Meanings: int_avx512.h. Only for ISA files.
+// Bytes and their products, 16 at a time, for NEON with and without dotprod. Meanings: int_avx512.h. Only for
+// ISA files.
 #pragma once
 
 #include "kernels/common/vec_neon.h"
@@ -26,8 +27,10 @@ static inline VecB vb_or_masked(VecB a, VecB b, VecB mask) {
 }
 template <int n>
 static inline VecB vb_shr(VecB a) {
-  if constexpr (n == 0) return a;
-  else return vshrq_n_u8(a, n);
+  if constexpr (n == 0)
+    return a;
+  else
+    return vshrq_n_u8(a, n);
 }
 template <int n>
 static inline VecB vb_shl(VecB a) {
@@ -90,7 +93,8 @@ static inline VecI vi_dot_wide(VecI acc, VecB codes, VecB x) {
   return dot(acc, codes, x);
 }
 #else
-// Single products in int16 lanes: 17 additions of 4-bit codes fit, 36 of 3-bit ones, 85 of 2-bit ones, 2 of 8-bit ones.
+// Single products in int16 lanes: 17 additions of 4-bit codes fit, 36 of 3-bit ones, 85 of 2-bit ones, 2 of
+// 8-bit ones.
 struct Dots {
   int16x8_t lo, hi;
 };

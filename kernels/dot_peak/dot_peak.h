@@ -1,7 +1,8 @@
-// dot_peak: how many products of bytes a core can do when nothing has to be loaded: what the peak in benchmarks means.
+// dot_peak: how many products of bytes a core can do when nothing has to be loaded: what the peak in
+// benchmarks means.
 //
-//   rounds times a block of independent products in registers, as gemm does them for 4-bit codes (8-bit sums included
-//   where products are summed in 16 bits); *count = multiply-adds done.
+//   rounds times a block of independent products in registers, as gemm does them for 4-bit codes (8-bit sums
+//   included where products are summed in 16 bits); *count = multiply-adds done.
 #pragma once
 
 #include <stddef.h>

@@ -10,8 +10,8 @@
 namespace {
 
 // scales and zeros of outputs n0 .. n0 + 15 in panel and channel layout: 16 in a row of memory.
-static inline void expand_factors16(const uint16_t* scales, const uint8_t* zeros, size_t valid, int bits, float* s_out,
-                                    float* z_out) {
+static inline void expand_factors16(const uint16_t* scales, const uint8_t* zeros, size_t valid, int bits,
+                                    float* s_out, float* z_out) {
   const VecF implied = v_set1(bits == 8 ? 128.0f - kW8Bias : kMidpointZero);
   for (int part = 0; part * kLanes < 16; ++part) {
     const size_t at = (size_t)part * kLanes;
@@ -54,14 +54,14 @@ static inline void expand_panel(const ExpandArgs* args) {
       const size_t n = p * kPanelOutputs, valid = n < args->n ? args->n - n : 0;
       const size_t panel = p < real ? p : 0;
       expand_factors16((const uint16_t*)((const char*)w.scales + panel * w.scale_stride) + from,
-                       w.zeros != nullptr ? w.zeros + panel * w.zero_stride + from / 2 : nullptr, valid, kBits,
-                       args->scales + at, args->zeros + at);
+                       w.zeros != nullptr ? w.zeros + panel * w.zero_stride + from / 2 : nullptr, valid,
+                       kBits, args->scales + at, args->zeros + at);
     }
   }
 }
 
-// Four vectors of which unit u holds outputs 4 i to 4 i + 3 of a step become whole steps: unit u's at out + u * stride,
-// for units below `units`.
+// Four vectors of which unit u holds outputs 4 i to 4 i + 3 of a step become whole steps: unit u's at out + u
+// * stride, for units below `units`.
 static inline void store_steps(const VecB* quads, uint8_t* out, size_t stride, size_t units) {
   VecI mixed[4], ordered[4];
   for (int i = 0; i < 4; ++i) mixed[i] = as_dwords(quads[i]);
@@ -90,8 +90,10 @@ static inline void expand_row(const ExpandArgs* args) {
       VecB packed[16], thirds[16];
       for (int i = 0; i < 16; ++i) {
         packed[i] = vb_load(rows[i] + 16 * unit);
-        if constexpr (kBits == 3) thirds[i] = vb_third_bits(rows[i] + third_at, unit);
-        else thirds[i] = packed[i];
+        if constexpr (kBits == 3)
+          thirds[i] = vb_third_bits(rows[i] + third_at, unit);
+        else
+          thirds[i] = packed[i];
       }
       unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
         constexpr int kPlane = decltype(plane)::value;
@@ -123,7 +125,8 @@ static inline void expand_row(const ExpandArgs* args) {
       const size_t at = k / w.group;
       const float s = present ? f32_of_f16(scales[at]) : 0.0f;
       const float implied = kBits == 8 ? 128.0f - kW8Bias : kMidpointZero;
-      const float z = zeros != nullptr ? (float)(zeros[at / 16 * 8 + at % 8] >> (at % 16 < 8 ? 0 : 4) & 15) : implied;
+      const float z =
+          zeros != nullptr ? (float)(zeros[at / 16 * 8 + at % 8] >> (at % 16 < 8 ? 0 : 4) & 15) : implied;
       args->scales[g * args->rows + r] = s;
       args->zeros[g * args->rows + r] = s * (z * zero_step(kBits));
     }
@@ -153,7 +156,8 @@ static inline void expand_channel(const ExpandArgs* args) {
       unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
         constexpr int kPlane = decltype(plane)::value;
         VecB quads[4];
-        for (int i = 0; i < 4; ++i) quads[i] = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
+        for (int i = 0; i < 4; ++i)
+          quads[i] = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
         const size_t row = n + 16 * kPlane - args->n0;
         if (row >= args->rows) return;
         const size_t units = (args->rows - row + kElements - 1) / kElements;

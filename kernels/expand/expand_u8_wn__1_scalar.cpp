@@ -1,4 +1,5 @@
-// The reference: the contract, literally. 8-bit codes stay unsigned, which the scalar gemm multiplies as they are.
+// The reference: the contract, literally. 8-bit codes stay unsigned, which the scalar gemm multiplies as they
+// are.
 #include "kernels/common/codes_scalar.h"
 #include "kernels/expand/expand.h"
 
@@ -27,8 +28,12 @@ extern "C" void expand_u8_wn__1_scalar(const ExpandArgs* args) {
       const size_t g = k / w.group;
       float s = 0.0f, z = 0.0f;
       if (n < args->n) {
-        const size_t line = args->layout == ExpandLayout::row ? n : args->layout == ExpandLayout::panel ? n / 16 : g;
-        const size_t at = args->layout == ExpandLayout::row ? g : args->layout == ExpandLayout::panel ? g * 16 + n % 16 : n;
+        const size_t line = args->layout == ExpandLayout::row     ? n
+                            : args->layout == ExpandLayout::panel ? n / 16
+                                                                  : g;
+        const size_t at = args->layout == ExpandLayout::row     ? g
+                          : args->layout == ExpandLayout::panel ? g * 16 + n % 16
+                                                                : n;
         s = f32_of_f16(((const uint16_t*)((const char*)w.scales + line * w.scale_stride))[at]);
         z = zero_in_row(w.zeros != nullptr ? w.zeros + line * w.zero_stride : nullptr, w.bits, at);
       }

@@ -1,5 +1,5 @@
-// The body of the SIMD variants: kVectors vectors of outputs by kColumns columns in registers. The ISA file defines
-// MINNOW_GEMM_VECTORS and MINNOW_GEMM_COLUMNS by its number of registers.
+// The body of the SIMD variants: kVectors vectors of outputs by kColumns columns in registers. The ISA file
+// defines MINNOW_GEMM_VECTORS and MINNOW_GEMM_COLUMNS by its number of registers.
 #pragma once
 
 #include MINNOW_INT
@@ -18,9 +18,9 @@ enum class Sums { direct, wide, blocks1, blocks2, blocks4 };
 
 // acc[v][c] = codes * x over channels [k0, k1) of a tile.
 template <Sums kSums, int kCount, int kUsed>
-__attribute__((always_inline)) static inline void tile_group(const uint8_t* const* codes, const int8_t* const* x,
-                                                             size_t x_stride, size_t k0, size_t k1,
-                                                             VecI (*acc)[kCount]) {
+__attribute__((always_inline)) static inline void tile_group(const uint8_t* const* codes,
+                                                             const int8_t* const* x, size_t x_stride,
+                                                             size_t k0, size_t k1, VecI (*acc)[kCount]) {
   for (int v = 0; v < kUsed; ++v) {
     for (int c = 0; c < kCount; ++c) acc[v][c] = vi_zero();
   }
@@ -31,8 +31,10 @@ __attribute__((always_inline)) static inline void tile_group(const uint8_t* cons
       for (int c = 0; c < kCount; ++c) {
         const VecB quad = vb_quad(x[c / 3] + (size_t)(c % 3) * x_stride + k);
         for (int v = 0; v < kUsed; ++v) {
-          if constexpr (kSums == Sums::wide) acc[v][c] = vi_dot_wide(acc[v][c], w[v], quad);
-          else acc[v][c] = vi_dot(acc[v][c], w[v], quad);
+          if constexpr (kSums == Sums::wide)
+            acc[v][c] = vi_dot_wide(acc[v][c], w[v], quad);
+          else
+            acc[v][c] = vi_dot(acc[v][c], w[v], quad);
         }
       }
     }
@@ -75,8 +77,8 @@ static inline void tile(const GemmArgs* args, size_t m, size_t r) {
   alignas(64) float total[kUsed][kCount][kLanes];
   for (size_t k = 0, g = 0; k < args->k; k += args->group, ++g) {
     VecI acc[kUsed][kCount];
-    tile_group<kSums, kCount, kUsed>(codes, x, args->x.stride, k, args->k - k < args->group ? args->k : k + args->group,
-                                     acc);
+    tile_group<kSums, kCount, kUsed>(codes, x, args->x.stride, k,
+                                     args->k - k < args->group ? args->k : k + args->group, acc);
     for (int v = 0; v < kUsed; ++v) {
       const VecF s = v_load(args->scales + g * args->rows + r + (size_t)v * kLanes);
       const VecF z = v_load(args->zeros + g * args->rows + r + (size_t)v * kLanes);
@@ -96,12 +98,16 @@ static inline void tile(const GemmArgs* args, size_t m, size_t r) {
       float* y = args->y + (m + (size_t)c) * args->y_stride + row;
       VecF sum = v_load(total[v][c]);
       if (left >= kLanes) {
-        if (args->accumulate) sum = v_add(sum, v_load(y));
-        else if (args->bias != nullptr) sum = v_add(sum, v_load(args->bias + row));
+        if (args->accumulate)
+          sum = v_add(sum, v_load(y));
+        else if (args->bias != nullptr)
+          sum = v_add(sum, v_load(args->bias + row));
         v_store(y, sum);
       } else {
-        if (args->accumulate) sum = v_add(sum, v_load_part(y, left, 0.0f));
-        else if (args->bias != nullptr) sum = v_add(sum, v_load_part(args->bias + row, left, 0.0f));
+        if (args->accumulate)
+          sum = v_add(sum, v_load_part(y, left, 0.0f));
+        else if (args->bias != nullptr)
+          sum = v_add(sum, v_load_part(args->bias + row, left, 0.0f));
         v_store_part(y, sum, left);
       }
     }

@@ -12,7 +12,8 @@ extern "C" void gemm_f32_q8_u8__1x1_scalar(const GemmArgs* args) {
         int32_t dot = 0;
         for (size_t i = k; i < end; ++i) dot += (int32_t)codes[i / 4 * 64 + i % 4] * x[i];
         const size_t at = m * args->x.group_stride + g, factor = g * args->rows + r;
-        total += args->scales[factor] * args->x.scales[at] * (float)dot - args->zeros[factor] * args->x.zs[at];
+        total +=
+            args->scales[factor] * args->x.scales[at] * (float)dot - args->zeros[factor] * args->x.zs[at];
       }
       float* y = args->y + m * args->y_stride + r;
       *y = total + (args->accumulate ? *y : args->bias != nullptr ? args->bias[r] : 0.0f);

@@ -1,6 +1,6 @@
-// The body of the SIMD variants. Sixteen channels at a time: their bytes are interleaved by fours, so that a dword holds
-// four channels of one output, and meet four activations at once. What depends on the order of bytes is undone once a
-// group, when sums become floats.
+// The body of the SIMD variants. Sixteen channels at a time: their bytes are interleaved by fours, so that a
+// dword holds four channels of one output, and meet four activations at once. What depends on the order of
+// bytes is undone once a group, when sums become floats.
 #pragma once
 
 #include MINNOW_INT
@@ -14,15 +14,18 @@ static constexpr int kQuads = 4;  // of channels that are added before sums are 
 
 // sums[plane][i] of one step (kUnits units of outputs), += the products of kQuads * 4 channels.
 template <int kBits>
-__attribute__((always_inline)) static inline void channel_step(const uint8_t* codes, size_t stride, size_t third_at,
-                                                               size_t unit, const VecB* quads, int32_t* sums) {
+__attribute__((always_inline)) static inline void channel_step(const uint8_t* codes, size_t stride,
+                                                               size_t third_at, size_t unit,
+                                                               const VecB* quads, int32_t* sums) {
   constexpr int kPlanes = planes_of<kBits>();
   VecI acc[kPlanes][4];
   Dots dots[kPlanes][4];
   for (int j = 0; j < kPlanes; ++j) {
     for (int i = 0; i < 4; ++i) {
-      if (kDotsAreInt32 || kBits == 8) acc[j][i] = vi_load(sums + (j * 4 + i) * kLanes);
-      else dots[j][i] = dots_zero();
+      if (kDotsAreInt32 || kBits == 8)
+        acc[j][i] = vi_load(sums + (j * 4 + i) * kLanes);
+      else
+        dots[j][i] = dots_zero();
     }
   }
   for (int quad = 0; quad < kQuads; ++quad) {
@@ -40,17 +43,22 @@ __attribute__((always_inline)) static inline void channel_step(const uint8_t* co
       constexpr int kPlane = decltype(plane)::value;
       for (int i = 0; i < 4; ++i) {
         const VecB w = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
-        if constexpr (kBits == 8) acc[kPlane][i] = vi_dot_wide(acc[kPlane][i], w, quads[quad]);
-        else if constexpr (kDotsAreInt32) acc[kPlane][i] = vi_dot(acc[kPlane][i], w, quads[quad]);
-        else dots[kPlane][i] = dot(dots[kPlane][i], w, quads[quad]);
+        if constexpr (kBits == 8)
+          acc[kPlane][i] = vi_dot_wide(acc[kPlane][i], w, quads[quad]);
+        else if constexpr (kDotsAreInt32)
+          acc[kPlane][i] = vi_dot(acc[kPlane][i], w, quads[quad]);
+        else
+          dots[kPlane][i] = dot(dots[kPlane][i], w, quads[quad]);
       }
     });
   }
   for (int j = 0; j < kPlanes; ++j) {
     for (int i = 0; i < 4; ++i) {
       int32_t* to = sums + (j * 4 + i) * kLanes;
-      if (kDotsAreInt32 || kBits == 8) vi_store(to, acc[j][i]);
-      else vi_store(to, vi_add(vi_load(to), dots_sum(dots[j][i])));
+      if (kDotsAreInt32 || kBits == 8)
+        vi_store(to, acc[j][i]);
+      else
+        vi_store(to, vi_add(vi_load(to), dots_sum(dots[j][i])));
     }
   }
 }
@@ -78,8 +86,10 @@ static inline void channel_group_end(const GemvChannelArgs* args, size_t g, bool
         const VecF sum = v_mul(s, v_sub(v_mul(vi_to_float(ordered[v]), xs), v_mul(z, zx)));
         const size_t left = args->n - n;
         float* y = args->y + n;
-        if (left >= kLanes) v_store(y, store ? sum : v_add(v_load(y), sum));
-        else v_store_part(y, store ? sum : v_add(v_load_part(y, left, 0.0f), sum), left);
+        if (left >= kLanes)
+          v_store(y, store ? sum : v_add(v_load(y), sum));
+        else
+          v_store_part(y, store ? sum : v_add(v_load_part(y, left, 0.0f), sum), left);
       }
     }
   }
@@ -99,8 +109,8 @@ static inline void channel_width(const GemvChannelArgs* args) {
     for (size_t i = 0; i < steps * kStep; i += kLanes) vi_store(args->sums + i, vi_zero());
     for (size_t c = k; c < end; c += 4 * kQuads) {
       const uint8_t* codes = w.codes + c * w.stride;
-      // The sixteen channels that follow, in the order memory lies in, so that the hardware sees a stream and runs
-      // ahead of it; unless another thread reads them.
+      // The sixteen channels that follow, in the order memory lies in, so that the hardware sees a stream and
+      // runs ahead of it; unless another thread reads them.
       const uint8_t* ahead = c + 8 * kQuads <= args->k1 ? codes + 4 * kQuads * w.stride : codes;
       VecB quads[kQuads];
       for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(args->x.codes + c + 4 * (size_t)q);

@@ -1,12 +1,12 @@
-// gemv_channel: quantised weights in channel layout times one column of int8 activations (kernels/common/quantised.h has
-// maths, codes and alignment).
+// gemv_channel: quantised weights in channel layout times one column of int8 activations
+// (kernels/common/quantised.h has maths, codes and alignment).
 //
 //   y[n] = (the sum over channels [k0, k1) of one slab)    for n in [0, N)
 //
-// An input channel is one run of memory over all outputs, so that channels can be left out. Threads split channels: each
-// part has a y of its own, and the caller adds them. k0 is a multiple of the group; k1 is one or the slab's channels
-// padded to 32. With accumulate the sum is added to y. Channels are added up as integers within a group, sixteen at a
-// time, into `sums`.
+// An input channel is one run of memory over all outputs, so that channels can be left out. Threads split
+// channels: each part has a y of its own, and the caller adds them. k0 is a multiple of the group; k1 is one
+// or the slab's channels padded to 32. With accumulate the sum is added to y. Channels are added up as
+// integers within a group, sixteen at a time, into `sums`.
 //   |error| <= (groups + 4) * 2^-22 * sum_g |s * sx| * ( sum |q * xq| + |z * sum xq| ).
 #pragma once
 

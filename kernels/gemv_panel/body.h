@@ -10,11 +10,12 @@ namespace {
 
 static constexpr int kParts = 4 / kUnits;  // vectors that hold one step of a panel
 
-// Nothing is fetched ahead: with several streams the hardware does it better (8 bits, two threads of a Zen 5 VM: 55 to 60
-// GB/s of 57 without, 41 to 52 with fetches 0.5 to 4 KB ahead; one stream of 4 bits: 44 against 38 to 45).
+// Nothing is fetched ahead: with several streams the hardware does it better (8 bits, two threads of a Zen 5
+// VM: 55 to 60 GB/s of 57 without, 41 to 52 with fetches 0.5 to 4 KB ahead; one stream of 4 bits: 44 against
+// 38 to 45).
 //
-// Panels that are read side by side for one column: several streams keep more of memory busy than one, an activation
-// that was spread over a vector serves all of them, and their sums do not wait for each other.
+// Panels that are read side by side for one column: several streams keep more of memory busy than one, an
+// activation that was spread over a vector serves all of them, and their sums do not wait for each other.
 static constexpr int kSideBySide = kUnits == 4 ? 4 : 2;
 
 // Blocks of 32 channels that int16 sums can take.
@@ -25,8 +26,8 @@ static constexpr size_t blocks_before_sum() {
 
 // acc[p][c] = codes * x over `blocks` blocks of one part of kPanels panels: one group.
 template <int kBits, int kPanels, int kColumns>
-__attribute__((always_inline)) static inline void panel_group(const uint8_t* codes, size_t stride, size_t blocks,
-                                                              const int8_t* x, size_t x_stride,
+__attribute__((always_inline)) static inline void panel_group(const uint8_t* codes, size_t stride,
+                                                              size_t blocks, const int8_t* x, size_t x_stride,
                                                               VecI (*acc)[kColumns]) {
   constexpr int kVectors = kBits == 3 ? 2 : kBits;
   Dots dots[kPanels][kColumns];
@@ -49,8 +50,10 @@ __attribute__((always_inline)) static inline void panel_group(const uint8_t* cod
         const VecB quad = vb_quad(x + (size_t)c * x_stride + b * 32 + 4 * kStep);
         for (int p = 0; p < kPanels; ++p) {
           const VecB w = step_codes<kBits, kStep>(packed[p], third[p]);
-          if constexpr (kBits == 8) acc[p][c] = vi_dot_wide(acc[p][c], w, quad);
-          else dots[p][c] = dot(dots[p][c], w, quad);
+          if constexpr (kBits == 8)
+            acc[p][c] = vi_dot_wide(acc[p][c], w, quad);
+          else
+            dots[p][c] = dot(dots[p][c], w, quad);
         }
       }
     });
@@ -78,13 +81,17 @@ static inline void panel_store(const GemvPanelArgs* args, size_t n, size_t m, co
     if (done >= count) return;
     VecF sum = total[part];
     if (count - done >= kLanes) {
-      if (args->accumulate) sum = v_add(sum, v_load(y + done));
-      else if (args->bias != nullptr) sum = v_add(sum, v_load(args->bias + n + done));
+      if (args->accumulate)
+        sum = v_add(sum, v_load(y + done));
+      else if (args->bias != nullptr)
+        sum = v_add(sum, v_load(args->bias + n + done));
       v_store(y + done, sum);
     } else {
       const size_t left = count - done;
-      if (args->accumulate) sum = v_add(sum, v_load_part(y + done, left, 0.0f));
-      else if (args->bias != nullptr) sum = v_add(sum, v_load_part(args->bias + n + done, left, 0.0f));
+      if (args->accumulate)
+        sum = v_add(sum, v_load_part(y + done, left, 0.0f));
+      else if (args->bias != nullptr)
+        sum = v_add(sum, v_load_part(args->bias + n + done, left, 0.0f));
       v_store_part(y + done, sum, left);
     }
   }
@@ -112,12 +119,14 @@ static inline void panel_tile(const GemvPanelArgs* args, size_t p, size_t m) {
     const size_t count = blocks - b < group_blocks ? blocks - b : group_blocks;
     for (int part = 0; part < kParts; ++part) {
       VecI acc[kPanels][kColumns];
-      panel_group<kBits, kPanels, kColumns>(codes + b * 64 * kBits + 16 * kUnits * part, w.stride, count, x + b * 32,
-                                            args->x.stride, acc);
+      panel_group<kBits, kPanels, kColumns>(codes + b * 64 * kBits + 16 * kUnits * part, w.stride, count,
+                                            x + b * 32, args->x.stride, acc);
       for (int i = 0; i < kPanels; ++i) {
-        const auto* s_at = (const uint16_t*)(scales + (size_t)i * w.scale_stride) + g * kPanelOutputs + part * kLanes;
+        const auto* s_at =
+            (const uint16_t*)(scales + (size_t)i * w.scale_stride) + g * kPanelOutputs + part * kLanes;
         const VecF s = v_load_f16(s_at);
-        const VecF z = zeros != nullptr ? v_load_zeros(zeros + (size_t)i * w.zero_stride + g * 8, part) : implied;
+        const VecF z =
+            zeros != nullptr ? v_load_zeros(zeros + (size_t)i * w.zero_stride + g * 8, part) : implied;
         for (int c = 0; c < kColumns; ++c) {
           const size_t at = (size_t)c * args->x.group_stride + g;
           const VecF offset = v_mul(z, v_set1(zs[at] * zero_step(kBits)));

@@ -1,12 +1,12 @@
-// gemv_panel: quantised weights in panel layout times few columns of int8 activations (kernels/common/quantised.h has
-// maths, codes and alignment).
+// gemv_panel: quantised weights in panel layout times few columns of int8 activations
+// (kernels/common/quantised.h has maths, codes and alignment).
 //
 //   y[m][n] = (the sum over one slab's channels) (+ bias[n])    for n in [n0, n1), m in [0, M)
 //
-// n0 is a multiple of 16; n1 is one or the number of outputs. With accumulate the sum is added to y and bias is ignored.
-// k is the slab's channels padded to a multiple of 32, for which weights are stored.
-// Meant for 1 to 4 columns (a pass over the weights each four); more are correct.
-// Integer sums are exact, the sum over groups is f32:
+// n0 is a multiple of 16; n1 is one or the number of outputs. With accumulate the sum is added to y and bias
+// is ignored. k is the slab's channels padded to a multiple of 32, for which weights are stored. Meant for 1
+// to 4 columns (a pass over the weights each four); more are correct. Integer sums are exact, the sum over
+// groups is f32:
 //   |error| <= (groups + 4) * 2^-22 * sum_g |s * sx| * ( sum |q * xq| + |z * sum xq| ).
 #pragma once
 

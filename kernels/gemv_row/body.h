@@ -1,6 +1,6 @@
-// The body of the SIMD variants: row after row, as memory lies. Activations are brought into the units' order once a call.
-// A step is kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one multiplication by a vector of factors
-// serves steps that hold several groups.
+// The body of the SIMD variants: row after row, as memory lies. Activations are brought into the units' order
+// once a call. A step is kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one
+// multiplication by a vector of factors serves steps that hold several groups.
 #pragma once
 
 #include MINNOW_INT
@@ -10,10 +10,10 @@
 
 namespace {
 
-static constexpr int kRows = 4;                  // whose lanes are summed together
+static constexpr int kRows = 4;                 // whose lanes are summed together
 static constexpr size_t kBlockChannels = 8192;  // whose activations are kept in order; rows are cut there
 
-static constexpr size_t kRowFetch = 4096;         // bytes fetched ahead
+static constexpr size_t kRowFetch = 4096;  // bytes fetched ahead
 
 struct Row {
   const uint8_t* codes;
@@ -57,8 +57,10 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
       *to = dot(*to, plane_codes<kBits, kPlane>(packed, third), vb_load(ordered + kPlane * 16 * kUnits));
     });
     first = dots_sum(dots);
-    if (kTwo) second = dots_sum(more);
-    else first = vi_add(first, dots_sum(more));
+    if (kTwo)
+      second = dots_sum(more);
+    else
+      first = vi_add(first, dots_sum(more));
   }
   total = v_fma(vi_to_float(first), v_unit_factors<kUnitsPerGroup, kFactorStep>(factors), total);
   if (kTwo) total = v_fma(vi_to_float(second), v_unit_factors<1, 2>(factors + 1), total);
@@ -67,9 +69,11 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
 
 // The lanes of one row's sum over channels [k0, k1).
 template <int kBits, int kGroup>
-static inline VecF row_sum(const GemvRowArgs* args, const Row& row, size_t k0, size_t k1, const int8_t* ordered) {
+static inline VecF row_sum(const GemvRowArgs* args, const Row& row, size_t k0, size_t k1,
+                           const int8_t* ordered) {
   constexpr size_t kStep = (size_t)kUnits * 16 * planes_of<kBits>();
-  // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few zeros.
+  // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few
+  // zeros.
   constexpr size_t kRun = 16 * kGroup < kStep ? kStep : 16 * kGroup;
   constexpr size_t kRunGroups = kRun / kGroup;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
@@ -85,7 +89,8 @@ static inline VecF row_sum(const GemvRowArgs* args, const Row& row, size_t k0, s
       }
       const size_t g = g0 + i;
       const VecF s = v_first(v_load_f16(row.scales + g), left - i);
-      const VecF z = row.zeros != nullptr ? v_load_zeros(row.zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : implied;
+      const VecF z =
+          row.zeros != nullptr ? v_load_zeros(row.zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : implied;
       const VecF zx = v_mul(v_load(args->x.zs + g), v_set1(zero_step(kBits)));
       v_store(factors + i, v_mul(s, v_load(args->x.scales + g)));
       total = v_fnma(v_mul(s, z), zx, total);

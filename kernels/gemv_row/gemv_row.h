@@ -1,11 +1,11 @@
-// gemv_row: quantised weights in row layout times one column of int8 activations (kernels/common/quantised.h has
-// maths, codes and alignment).
+// gemv_row: quantised weights in row layout times one column of int8 activations (kernels/common/quantised.h
+// has maths, codes and alignment).
 //
 //   y[n] = (the sum over one slab's channels) (+ bias[n])    for n in [n0, n1)
 //
-// A row is one run of memory (codes, scales, zeros), so that rows can be left out. With accumulate the sum is added to y
-// and bias is ignored. k is the slab's channels padded to a multiple of 32; x must be padded as QuantisedInput says,
-// since whole units are multiplied. Integer sums are exact, the sum over groups is f32:
+// A row is one run of memory (codes, scales, zeros), so that rows can be left out. With accumulate the sum is
+// added to y and bias is ignored. k is the slab's channels padded to a multiple of 32; x must be padded as
+// QuantisedInput says, since whole units are multiplied. Integer sums are exact, the sum over groups is f32:
 //   |error| <= (groups + 8) * 2^-22 * sum_g |s * sx| * ( sum |q * xq| + |z * sum xq| ).
 #pragma once
 

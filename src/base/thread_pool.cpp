@@ -44,7 +44,8 @@ void work(void* argument, size_t slot) {
   size_t begin = region.next.load(std::memory_order_relaxed);
   while (begin < region.count) {
     const size_t left = region.count - begin;
-    const size_t take = std::min(left, std::max(region.grain, left / region.shares / region.grain * region.grain));
+    const size_t take =
+        std::min(left, std::max(region.grain, left / region.shares / region.grain * region.grain));
     if (!region.next.compare_exchange_weak(begin, begin + take, std::memory_order_relaxed)) continue;
     region.function(region.context, begin, begin + take, static_cast<uint32_t>(slot));
     begin = region.next.load(std::memory_order_relaxed);

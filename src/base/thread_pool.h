@@ -1,9 +1,10 @@
 // One pool of threads an engine, shared by its sessions (pthreadpool underneath).
 //
 // parallel_for cuts [0, count) into pieces that the threads take as they become free, large ones first and
-// multiples of `grain` at the end: each thread streams long runs of memory (pieces of 128 KB reach three quarters of the
-// speed of pieces of 8 MB), and all finish together although they run at different speeds. Calls from several threads are
-// serialised by the pool. The body must not throw and must not call parallel_for itself.
+// multiples of `grain` at the end: each thread streams long runs of memory (pieces of 128 KB reach three
+// quarters of the speed of pieces of 8 MB), and all finish together although they run at different speeds.
+// Calls from several threads are serialised by the pool. The body must not throw and must not call
+// parallel_for itself.
 #pragma once
 
 #include <cstddef>

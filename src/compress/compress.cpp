@@ -103,7 +103,8 @@ class FileBuilder {
     out.cols = in.weight.cols;
     out.segment = static_cast<uint32_t>(weight_segment_);
     if (const format::CodeType code = code_of(storage); code != format::CodeType::none) {
-      MINNOW_ASSIGN(const QuantisedLinear quantised, round_to_nearest(in.weight, code, options_.group, pool_));
+      MINNOW_ASSIGN(const QuantisedLinear quantised,
+                    round_to_nearest(in.weight, code, options_.group, pool_));
       MINNOW_TRY(append_quantised(quantised, layout, writer_, pool_, out));
       if (!report(weight_count(in))) return fail(Code::cancelled, "cancelled");
     } else {

@@ -136,10 +136,10 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
   MINNOW_ASSIGN(const uint32_t isa, choose_isa(""));
   const model::KernelSet k = model::select_kernels(isa);
   out["machine"] = {{"cpu", cpu_name()}, {"isa", isa_name(isa)}, {"threads", default_thread_count()}};
-  out["kernels"] = {k.linear_f32->name,    k.linear_f16->name,   k.linear_bf16->name, k.gemv_panel->name,
-                    k.gemv_row->name,      k.gemv_channel->name, k.expand->name,      k.gemm->name,
-                    k.quantize->name,      k.attention_f16->name, k.attention_q8->name, k.rms_norm->name,
-                    k.rope->name,          k.activation->name};
+  out["kernels"] = {k.linear_f32->name, k.linear_f16->name,    k.linear_bf16->name,  k.gemv_panel->name,
+                    k.gemv_row->name,   k.gemv_channel->name,  k.expand->name,       k.gemm->name,
+                    k.quantize->name,   k.attention_f16->name, k.attention_q8->name, k.rms_norm->name,
+                    k.rope->name,       k.activation->name};
   out["verified"] = verify;
   return out;
 }

@@ -15,7 +15,8 @@ using format::SlabExtent;
 
 /// Writes code `i` of a run of units that holds `elements`; the run starts as zeros.
 void put_in_run(uint8_t* run, uint32_t bits, size_t elements, size_t i, uint32_t code) {
-  const size_t per_unit = unit_elements(static_cast<int>(bits)), unit = i / per_unit, plane = i % per_unit / 16;
+  const size_t per_unit = unit_elements(static_cast<int>(bits)), unit = i / per_unit,
+               plane = i % per_unit / 16;
   const size_t byte = i % 16;
   const uint32_t width = bits == 3 ? 2 : bits;
   run[16 * unit + byte] |= static_cast<uint8_t>((code & ((1u << width) - 1)) << (width * plane));
@@ -30,7 +31,8 @@ void put_in_panel(uint8_t* panel, uint32_t bits, size_t lane, size_t k, uint32_t
   const size_t step = k % kPanelBlock / 4, at = 4 * lane + k % 4;
   const uint32_t width = bits == 3 ? 2 : bits;
   const size_t vectors = 64 * width * kPanelBlock / 4 / 8 / 64;  // that hold the eight steps
-  block[64 * (step % vectors) + at] |= static_cast<uint8_t>((code & ((1u << width) - 1)) << (width * (step / vectors)));
+  block[64 * (step % vectors) + at] |=
+      static_cast<uint8_t>((code & ((1u << width) - 1)) << (width * (step / vectors)));
   if (bits == 3) block[64 * vectors + at] |= static_cast<uint8_t>((code >> 2) << step);
 }
 
@@ -65,7 +67,8 @@ struct Packing {
     }
   }
   void channel(size_t c, uint8_t* out) const {
-    for (size_t r = 0; r < linear.rows && c < in.count; ++r) put_in_run(out, bits, linear.rows, r, codes(r)[c]);
+    for (size_t r = 0; r < linear.rows && c < in.count; ++r)
+      put_in_run(out, bits, linear.rows, r, codes(r)[c]);
   }
   void factor(size_t r, size_t g, uint16_t* scales, uint8_t* zeros, size_t at) const {
     scales[at] = scale_bits(in.scales[r * groups + g]);
@@ -83,7 +86,8 @@ Status check(const QuantisedLinear& l) {
     }
     next += s.count;
   }
-  if (next != l.cols) return fail(Code::internal, "linear '", l.name, "': slabs hold ", next, " of ", l.cols, " channels");
+  if (next != l.cols)
+    return fail(Code::internal, "linear '", l.name, "': slabs hold ", next, " of ", l.cols, " channels");
   return {};
 }
 
@@ -102,7 +106,8 @@ size_t batch_of(size_t unit_bytes, size_t units) {
   return std::clamp<size_t>((size_t{16} << 20) / std::max<size_t>(unit_bytes, 1), 1, units);
 }
 
-Status append_rows(const QuantisedLinear& linear, format::Writer& writer, ThreadPool& pool, format::Linear& out) {
+Status append_rows(const QuantisedLinear& linear, format::Writer& writer, ThreadPool& pool,
+                   format::Linear& out) {
   struct Place {
     size_t codes, scales, zeros;
   };
@@ -126,7 +131,8 @@ Status append_rows(const QuantisedLinear& linear, format::Writer& writer, Thread
     Slab& s = out.slabs[i];
     s.base = base + places[i].codes, s.row_stride = stride;
     s.scale_base = base + places[i].scales, s.scale_stride = stride;
-    if (s.zero_type != format::ZeroType::midpoint) s.zero_base = base + places[i].zeros, s.zero_stride = stride;
+    if (s.zero_type != format::ZeroType::midpoint)
+      s.zero_base = base + places[i].zeros, s.zero_stride = stride;
   }
   const size_t batch = batch_of(stride, linear.rows);
   std::vector<uint8_t> bytes(batch * stride);
@@ -137,8 +143,8 @@ Status append_rows(const QuantisedLinear& linear, format::Writer& writer, Thread
       for (size_t i = begin; i < end; ++i) {
         uint8_t* row = bytes.data() + i * stride;
         for (size_t k = 0; k < packings.size(); ++k) {
-          packings[k].row(first + i, row + places[k].codes, reinterpret_cast<uint16_t*>(row + places[k].scales),
-                          row + places[k].zeros);
+          packings[k].row(first + i, row + places[k].codes,
+                          reinterpret_cast<uint16_t*>(row + places[k].scales), row + places[k].zeros);
         }
       }
     });
@@ -147,8 +153,8 @@ Status append_rows(const QuantisedLinear& linear, format::Writer& writer, Thread
   return {};
 }
 
-Status append_slab(const QuantisedLinear& linear, const QuantisedSlab& in, Layout layout, format::Writer& writer,
-                   ThreadPool& pool, format::Linear& out) {
+Status append_slab(const QuantisedLinear& linear, const QuantisedSlab& in, Layout layout,
+                   format::Writer& writer, ThreadPool& pool, format::Linear& out) {
   Slab s = record_of(in);
   const SlabExtent e = extent_of(s, layout, linear.rows);
   const Packing packing{linear, in, format::bits_of(in.code), s.padded(), s.groups()};
@@ -195,8 +201,8 @@ Status append_slab(const QuantisedLinear& linear, const QuantisedSlab& in, Layou
 
 }  // namespace
 
-Status append_quantised(const QuantisedLinear& linear, Layout layout, format::Writer& writer, ThreadPool& pool,
-                        format::Linear& out) {
+Status append_quantised(const QuantisedLinear& linear, Layout layout, format::Writer& writer,
+                        ThreadPool& pool, format::Linear& out) {
   MINNOW_TRY(check(linear));
   out.layout = layout;
   if (layout == Layout::row) return append_rows(linear, writer, pool, out);

@@ -71,7 +71,8 @@ Range best_range(const float* w, uint32_t count, int bits) {
 
 }  // namespace
 
-Result<QuantisedLinear> round_to_nearest(const RowSource& source, format::CodeType code, uint32_t group, ThreadPool& pool) {
+Result<QuantisedLinear> round_to_nearest(const RowSource& source, format::CodeType code, uint32_t group,
+                                         ThreadPool& pool) {
   const auto bits = static_cast<int>(format::bits_of(code));
   QuantisedLinear out;
   out.name = source.tensor->name;
@@ -105,7 +106,8 @@ Result<QuantisedLinear> round_to_nearest(const RowSource& source, format::CodeTy
         const float bottom = bits == 8 ? 1.0f : 0.0f;
         uint8_t* codes = s.codes.data() + r * source.cols + first;
         for (uint32_t i = 0; i < count; ++i)
-          codes[i] = static_cast<uint8_t>(std::clamp(nearest(w[first + i] * inverse + range.zero), bottom, top));
+          codes[i] =
+              static_cast<uint8_t>(std::clamp(nearest(w[first + i] * inverse + range.zero), bottom, top));
       }
       if (status.ok()) continue;
       const std::lock_guard lock(mutex);

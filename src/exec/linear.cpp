@@ -51,9 +51,8 @@ void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const
 void prepare(const Plan& plan, const Workspace& ws, ThreadPool& pool, const InputForm& form, const float* x,
              size_t x_stride, size_t m) {
   if (form.direct()) return;
-  pool.parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t slot) {
-    prepare(plan, ws, form, x, x_stride, r0, r1, slot);
-  });
+  pool.parallel_for(
+      m, 4, [&](size_t r0, size_t r1, uint32_t slot) { prepare(plan, ws, form, x, x_stride, r0, r1, slot); });
 }
 
 /// What a parallel region over linears knows.
@@ -65,7 +64,8 @@ struct Region {
 };
 
 /// Outputs [n0, n1) of a linear of floats for columns [m0, m1); the first slab stores, the others add.
-void run_floats(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1, uint32_t slot) {
+void run_floats(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1,
+                uint32_t slot) {
   const model::LinearWeights& w = *call.linear->weights;
   const InputForm& form = r.plan.forms[call.linear->form];
   const model::KernelSet& kernels = r.plan.kernels;
@@ -93,7 +93,8 @@ void run_floats(const Region& r, const LinearCall& call, size_t n0, size_t n1, s
   }
 }
 
-void run_outputs(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1, uint32_t slot) {
+void run_outputs(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1,
+                 uint32_t slot) {
   if (call.linear->weights->slabs.front().group == 0) return run_floats(r, call, n0, n1, m0, m1, slot);
   run_quantised(r.plan, r.ws, *call.linear, n0, n1, {m0, m1, call.y, call.y_stride}, slot);
 }
@@ -103,8 +104,8 @@ struct Cut {
   size_t step, grain, parts;
 };
 
-/// Pieces small enough that threads finish together, large enough that one is worth taking. Products so small that
-/// waking threads costs more stay with the caller.
+/// Pieces small enough that threads finish together, large enough that one is worth taking. Products so small
+/// that waking threads costs more stay with the caller.
 Cut cut_of(size_t outputs, size_t cols, size_t m, uint32_t threads) {
   constexpr size_t kWorthSharing = size_t{1} << 16;  // multiplications: some microseconds of one core
   constexpr size_t kLeastColumns = 64;               // of a part: weights are expanded once for each
@@ -142,7 +143,8 @@ void run_region(const Region& r, ThreadPool& pool, std::span<const LinearCall> c
         const size_t rows = call.linear->weights->rows, own = ceil_div(rows, cut.step);
         const size_t s0 = std::max(first, offset), s1 = std::min(last, offset + own);
         if (s0 < s1) {
-          run_outputs(r, call, (s0 - offset) * cut.step, std::min(rows, (s1 - offset) * cut.step), m0, m1, slot);
+          run_outputs(r, call, (s0 - offset) * cut.step, std::min(rows, (s1 - offset) * cut.step), m0, m1,
+                      slot);
         }
         offset += own;
       }
@@ -158,8 +160,10 @@ void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
   const auto run = [&](size_t begin, size_t end, uint32_t slot) {
     for (size_t i = begin; i < end; ++i) run_channel_piece(r.plan, r.ws, linear, i, slot);
   };
-  if (small) run(0, pieces, 0);
-  else pool.parallel_for_each(pieces, run);
+  if (small)
+    run(0, pieces, 0);
+  else
+    pool.parallel_for_each(pieces, run);
   add_channel_pieces(r.plan, r.ws, linear, call.y);
 }
 
@@ -168,7 +172,9 @@ void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
 void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
                  size_t m, std::initializer_list<LinearCall> calls) {
   const Region region{plan, ws, x, x_stride, m};
-  const auto by_channels = [&](const LinearCall& c) { return m == 1 && c.linear->weights->layout == Layout::channel; };
+  const auto by_channels = [&](const LinearCall& c) {
+    return m == 1 && c.linear->weights->layout == Layout::channel;
+  };
   for (const LinearCall* first = calls.begin(); first != calls.end();) {
     const LinearCall* last = first;
     while (last != calls.end() && last->linear->form == first->linear->form) ++last;
@@ -187,8 +193,8 @@ void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const 
   }
 }
 
-void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride, size_t m,
-               const LinearCall& gate, const LinearCall& up, Activation activation) {
+void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
+               size_t m, const LinearCall& gate, const LinearCall& up, Activation activation) {
   const size_t rows = up.linear->weights->rows;
   const auto activate = [&](size_t n0, size_t n1, size_t m0, size_t m1) {
     for (size_t c = m0; c < m1; ++c) {
@@ -198,11 +204,16 @@ void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const fl
       plan.kernels.activation->fn(&args);
     }
   };
-  const auto channels = [&](const LinearCall& c) { return m == 1 && c.linear->weights->layout == Layout::channel; };
-  const bool together = !channels(up) && (!*gate.linear || (gate.linear->form == up.linear->form && !channels(gate)));
+  const auto channels = [&](const LinearCall& c) {
+    return m == 1 && c.linear->weights->layout == Layout::channel;
+  };
+  const bool together =
+      !channels(up) && (!*gate.linear || (gate.linear->form == up.linear->form && !channels(gate)));
   if (!together) {
-    if (*gate.linear) run_linears(plan, ws, pool, x, x_stride, m, {gate, up});
-    else run_linears(plan, ws, pool, x, x_stride, m, {up});
+    if (*gate.linear)
+      run_linears(plan, ws, pool, x, x_stride, m, {gate, up});
+    else
+      run_linears(plan, ws, pool, x, x_stride, m, {up});
     return activate(0, rows, 0, m);
   }
   prepare(plan, ws, pool, plan.forms[up.linear->form], x, x_stride, m);

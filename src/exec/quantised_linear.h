@@ -1,6 +1,8 @@
-// Portions of quantised linears: one column straight from the stored bytes, more of them through expanded tiles.
+// Portions of quantised linears: one column straight from the stored bytes, more of them through expanded
+// tiles.
 //
-// Goals: knows layouts and slabs, not threads; the same bytes serve decode and prefill, and no second copy is kept.
+// Goals: knows layouts and slabs, not threads; the same bytes serve decode and prefill, and no second copy is
+// kept.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +16,8 @@ namespace minnow::exec {
 inline constexpr size_t kTileRows = 128;
 /// Portions of one column start at multiples of this.
 inline constexpr size_t kRowStep = 16;
-/// So many columns are still worth unpacking in registers for every four of them, where the layout allows that. In the
-/// first-level cache both ways cost the same at 16 (docs/kernels.md).
+/// So many columns are still worth unpacking in registers for every four of them, where the layout allows
+/// that. In the first-level cache both ways cost the same at 16 (docs/kernels.md).
 inline constexpr size_t kFewColumns = 12;
 
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
@@ -29,13 +31,14 @@ struct Columns {
 };
 
 /// Outputs [n0, n1) for the columns, bias included. A channel-layout linear needs more than one column.
-void run_quantised(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t n0, size_t n1,
-                   const Columns& columns, uint32_t slot);
+void run_quantised(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t n0,
+                   size_t n1, const Columns& columns, uint32_t slot);
 
 /// One column, channel layout: piece `index` into its partial vector.
-void run_channel_piece(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t index,
-                       uint32_t slot);
+void run_channel_piece(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
+                       size_t index, uint32_t slot);
 /// y = bias + all partial vectors.
-void add_channel_pieces(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, float* y);
+void add_channel_pieces(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
+                        float* y);
 
 }  // namespace minnow::exec

@@ -30,7 +30,8 @@ size_t padded(size_t n) {
   return round_up(n, size_t{format::kChannelPadding});
 }
 
-/// Rows a large power of two apart would share a few sets of every cache, and a tile of many columns would evict itself.
+/// Rows a large power of two apart would share a few sets of every cache, and a tile of many columns would
+/// evict itself.
 size_t spaced(size_t n) {
   const size_t floats = padded(n);
   return floats % 256 == 0 ? floats + format::kChannelPadding : floats;
@@ -51,7 +52,8 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   w.logit_rows = logit_rows;
   const size_t widest = std::max({w.hidden_stride, w.q_stride, w.ffn_stride, w.embedding_stride});
   w.tile_stride = quantised_tile_floats();
-  if (plan.use_xnnpack && plan.input.float_tiles) w.tile_stride = std::max(w.tile_stride, kGemmTileRows * widest);
+  if (plan.use_xnnpack && plan.input.float_tiles)
+    w.tile_stride = std::max(w.tile_stride, kGemmTileRows * widest);
   w.partial_stride = round_up(size_t{plan.input.channel_rows}, size_t{kChannelSums});
 
   Arena a(base);

@@ -31,7 +31,8 @@ struct Workspace {
   float* up = nullptr;      // (C, ffn)
   float* cosine = nullptr;  // (ropes, C, rotary / 2)
   float* sine = nullptr;    // (ropes, C, rotary / 2)
-  float* tile = nullptr;    // (threads, tile_stride): a tile of weights, widened for XNNPACK or expanded for gemm
+  float* tile =
+      nullptr;  // (threads, tile_stride): a tile of weights, widened for XNNPACK or expanded for gemm
   float* logits = nullptr;  // (logit_rows, vocab)
 
   std::byte* attention_scratch = nullptr;  // (threads, attention_scratch_bytes)
@@ -41,11 +42,11 @@ struct Workspace {
   std::atomic<uint32_t>* pieces_done = nullptr;          // (piece_counters); zero between calls
 
   // Prepared inputs of the linears being run, by the Plan's forms.
-  float* input = nullptr;         // (C, Plan::input.floats)
-  int8_t* input_codes = nullptr;  // (C, Plan::input.codes)
-  float* input_scales = nullptr;  // (C, Plan::input.groups)
-  float* input_zs = nullptr;      // (C, Plan::input.groups)   scale * sum of codes
-  int32_t* input_sums = nullptr;  // (threads, Plan::input.groups)
+  float* input = nullptr;             // (C, Plan::input.floats)
+  int8_t* input_codes = nullptr;      // (C, Plan::input.codes)
+  float* input_scales = nullptr;      // (C, Plan::input.groups)
+  float* input_zs = nullptr;          // (C, Plan::input.groups)   scale * sum of codes
+  int32_t* input_sums = nullptr;      // (threads, Plan::input.groups)
   float* channel_partials = nullptr;  // (Plan::input.channel_pieces, partial_stride)
   int32_t* channel_sums = nullptr;    // (threads, partial_stride)
 

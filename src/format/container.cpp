@@ -162,7 +162,8 @@ class TensorCheck {
     MINNOW_TRY(strided(l, "scales", s.scale_base, s.scale_stride, e.scale_units,
                        e.scales_per_unit * scale_size, scale_size));
     if (s.zero_type != ZeroType::midpoint) {
-      MINNOW_TRY(strided(l, "zeros", s.zero_base, s.zero_stride, e.scale_units, e.zero_bytes(s.zero_type), 1));
+      MINNOW_TRY(
+          strided(l, "zeros", s.zero_base, s.zero_stride, e.scale_units, e.zero_bytes(s.zero_type), 1));
     }
     if (!s.levels.empty() && s.levels.size() != (size_t{1} << bits_of(s.code))) {
       return fail(Code::corrupt, "linear '", l.name, "' has ", s.levels.size(), " levels for codes of ",

@@ -24,8 +24,8 @@ Status check_supported(const LinearWeights& w) {
     }
     const bool wide = s.code == CodeType::u8;
     if (s.zero_type == format::ZeroType::u8 || (wide && s.zero_type != format::ZeroType::midpoint)) {
-      return fail(Code::unsupported, "linear '", w.name, "' has 8-bit zeros, or zeros for 8-bit codes, for which ",
-                  "this version has no kernel");
+      return fail(Code::unsupported, "linear '", w.name,
+                  "' has 8-bit zeros, or zeros for 8-bit codes, for which ", "this version has no kernel");
     }
     if (s.group != 0 && s.first % s.group != 0 && &s != &w.slabs.front()) {
       return fail(Code::unsupported, "linear '", w.name, "' has a slab that starts at channel ", s.first,
@@ -164,18 +164,23 @@ void dequantise_row(const LinearWeights& weights, uint32_t row, const KernelSet&
       const int bits = static_cast<int>(format::bits_of(s.code));
       for (uint32_t g = 0; g < s.groups; ++g) {
         // Where a row's scales and zeros lie: a line of memory and a place in it.
-        const size_t line = weights.layout == Layout::row ? row : weights.layout == Layout::panel ? row / kPanelOutputs : g;
+        const size_t line = weights.layout == Layout::row     ? row
+                            : weights.layout == Layout::panel ? row / kPanelOutputs
+                                                              : g;
         const size_t at = weights.layout == Layout::row     ? g
-                            : weights.layout == Layout::panel ? g * kPanelOutputs + row % kPanelOutputs
-                                                              : row;
-        const float scale = f32_of_f16(reinterpret_cast<const uint16_t*>(s.scales + line * s.scale_stride)[at]);
-        const float zero = zero_in_row(s.zeros != nullptr ? s.zeros + line * s.zero_stride : nullptr, bits, at);
+                          : weights.layout == Layout::panel ? g * kPanelOutputs + row % kPanelOutputs
+                                                            : row;
+        const float scale =
+            f32_of_f16(reinterpret_cast<const uint16_t*>(s.scales + line * s.scale_stride)[at]);
+        const float zero =
+            zero_in_row(s.zeros != nullptr ? s.zeros + line * s.zero_stride : nullptr, bits, at);
         const uint32_t end = std::min(s.count, (g + 1) * s.group);
         for (uint32_t i = g * s.group; i < end; ++i) {
-          const int code = weights.layout == Layout::row ? code_in_run(codes, bits, s.padded, i)
-                           : weights.layout == Layout::panel
-                               ? code_in_panel(s.codes + row / kPanelOutputs * s.code_stride, bits, row % kPanelOutputs, i)
-                               : code_in_run(s.codes + i * s.code_stride, bits, weights.rows, row);
+          const int code =
+              weights.layout == Layout::row ? code_in_run(codes, bits, s.padded, i)
+              : weights.layout == Layout::panel
+                  ? code_in_panel(s.codes + row / kPanelOutputs * s.code_stride, bits, row % kPanelOutputs, i)
+                  : code_in_run(s.codes + i * s.code_stride, bits, weights.rows, row);
           y[i] = scale * (static_cast<float>(code) - zero);
         }
       }

@@ -18,7 +18,7 @@ namespace minnow::model {
 /// How one slab's channels are laid out in a prepared input row.
 struct InputPiece {
   uint32_t first = 0, count = 0, padded = 0;
-  uint32_t group = 0;   // 0: floats; else int8 codes with a scale and a sum per group
+  uint32_t group = 0;  // 0: floats; else int8 codes with a scale and a sum per group
   uint32_t groups = 0;
   uint32_t offset = 0;  // in codes (bytes) or floats
   uint32_t group_offset = 0;
@@ -43,8 +43,8 @@ struct ChannelPiece {
 struct PlanLinear {
   const LinearWeights* weights = nullptr;  ///< nullptr: the model has no such linear
   uint32_t form = 0;                       ///< index into Plan::forms
-  /// Channel layout only. Cut by shape alone and added in this order, so that results do not depend on threads; large
-  /// ones first, so that threads finish together.
+  /// Channel layout only. Cut by shape alone and added in this order, so that results do not depend on
+  /// threads; large ones first, so that threads finish together.
   std::vector<ChannelPiece> pieces;
   explicit operator bool() const { return weights != nullptr; }
 };

@@ -1,4 +1,6 @@
 // What the packer writes is what the runtime reads, in every layout, width and group.
+#include "compress/layout.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,7 +8,6 @@
 
 #include "base/thread_pool.h"
 #include "compress/compress.h"
-#include "compress/layout.h"
 #include "compress/round_to_nearest.h"
 #include "format/container.h"
 #include "format/verify.h"
@@ -32,7 +33,8 @@ QuantisedSlab random_slab(std::mt19937& rng, CodeType code, uint32_t group, uint
   QuantisedSlab s;
   s.code = code, s.group = group, s.first = first, s.count = count;
   const uint32_t levels = 1u << format::bits_of(code);
-  for (uint64_t i = 0; i < uint64_t{rows} * count; ++i) s.codes.push_back(static_cast<uint8_t>(rng() % levels));
+  for (uint64_t i = 0; i < uint64_t{rows} * count; ++i)
+    s.codes.push_back(static_cast<uint8_t>(rng() % levels));
   for (uint64_t i = 0; i < uint64_t{rows} * s.groups(); ++i) {
     s.scales.push_back(f32_of_f16(static_cast<uint16_t>(0x2000 + rng() % 0x1000)));
     if (code != CodeType::u8) s.zeros.push_back(static_cast<uint8_t>(rng() % 16));
@@ -43,14 +45,16 @@ QuantisedSlab random_slab(std::mt19937& rng, CodeType code, uint32_t group, uint
 float value_of(const QuantisedSlab& s, uint32_t row, uint32_t channel) {
   const uint32_t g = channel / s.group, bits = format::bits_of(s.code);
   const float zero = s.zeros.empty() ? static_cast<float>(1u << (bits - 1))
-                                     : std::ldexp(static_cast<float>(s.zeros[row * s.groups() + g]), static_cast<int>(bits) - 4);
+                                     : std::ldexp(static_cast<float>(s.zeros[row * s.groups() + g]),
+                                                  static_cast<int>(bits) - 4);
   return s.scales[row * s.groups() + g] * (static_cast<float>(s.codes[row * s.count + channel]) - zero);
 }
 
 /// Writes a file whose only linear is this one, reads it back, and compares every weight.
 void expect_round_trip(const QuantisedLinear& linear, Layout layout) {
-  SCOPED_TRACE(cat("layout ", format::name_of(layout), ", ", linear.rows, " x ", linear.cols, ", ", linear.slabs.size(),
-                   " slabs, ", format::name_of(linear.slabs.front().code), " by ", linear.slabs.front().group));
+  SCOPED_TRACE(cat("layout ", format::name_of(layout), ", ", linear.rows, " x ", linear.cols, ", ",
+                   linear.slabs.size(), " slabs, ", format::name_of(linear.slabs.front().code), " by ",
+                   linear.slabs.front().group));
   const TempDir dir;
   auto pool = ThreadPool::create(2);
   ASSERT_TRUE(pool.ok());
@@ -90,7 +94,8 @@ void expect_round_trip(const QuantisedLinear& linear, Layout layout) {
   for (uint32_t r = 0; r < linear.rows; ++r) {
     model::dequantise_row(w, r, kernels, row.data());
     for (const QuantisedSlab& s : linear.slabs) {
-      for (uint32_t c = 0; c < s.count; ++c) ASSERT_EQ(row[s.first + c], value_of(s, r, c)) << "row " << r << " channel " << s.first + c;
+      for (uint32_t c = 0; c < s.count; ++c)
+        ASSERT_EQ(row[s.first + c], value_of(s, r, c)) << "row " << r << " channel " << s.first + c;
     }
   }
 }
@@ -100,7 +105,8 @@ TEST(Layout, OneSlabOfEveryKindComesBack) {
   for (Layout layout : kLayouts) {
     for (CodeType code : kCodes) {
       for (uint32_t group : {32u, 64u, 128u}) {
-        for (const auto& [rows, cols] : {std::pair{1u, 32u}, {17u, 96u}, {48u, 160u}, {100u, 576u}, {130u, 65u}}) {
+        for (const auto& [rows, cols] :
+             {std::pair{1u, 32u}, {17u, 96u}, {48u, 160u}, {100u, 576u}, {130u, 65u}}) {
           QuantisedLinear l;
           l.name = "w", l.rows = rows, l.cols = cols;
           l.slabs.push_back(random_slab(rng, code, group, rows, 0, cols));
@@ -170,7 +176,8 @@ TEST(RoundToNearest, NeverLosesAgainstTheFullRangeAndShrinksWithBits) {
         const uint32_t end = std::min(200u, (g + 1) * 64);
         double own = 0.0, plain = 0.0;
         float low = 0.0f, high = 0.0f;
-        for (uint32_t c = g * 64; c < end; ++c) low = std::min(low, m.values[r * 200 + c]), high = std::max(high, m.values[r * 200 + c]);
+        for (uint32_t c = g * 64; c < end; ++c)
+          low = std::min(low, m.values[r * 200 + c]), high = std::max(high, m.values[r * 200 + c]);
         // Without a search: the whole range, the zero on the same sixteen places.
         const double top = (1 << bits) - 1, step = std::ldexp(1.0, bits - 4);
         const double scale = f32_of_f16(f16_of_f32(static_cast<float>((high - low) / top)));

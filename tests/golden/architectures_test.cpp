@@ -147,14 +147,16 @@ double relative_rms(const std::vector<float>& a, const std::vector<float>& b) {
   return std::sqrt(square / static_cast<double>(a.size())) / deviation(b);
 }
 
-// One column, a few and many run by different kernels, in three layouts; instruction sets differ too. All read the same
-// codes and make the same integer sums. What may differ is the rounding of f32 sums, and an activation that such a
-// difference tips over to the next of its 127 codes. Rounding moves every activation by up to half a code, so codes that
-// tip cannot add more noise than rounding did in the first place: what it did is seen with 8-bit weights.
+// One column, a few and many run by different kernels, in three layouts; instruction sets differ too. All
+// read the same codes and make the same integer sums. What may differ is the rounding of f32 sums, and an
+// activation that such a difference tips over to the next of its 127 codes. Rounding moves every activation
+// by up to half a code, so codes that tip cannot add more noise than rounding did in the first place: what it
+// did is seen with 8-bit weights.
 TEST_P(Architecture, LowBitWeightsGiveTheSameLogitsEveryWay) {
   const Expected expected = read_expected(GetParam() + "/expected.safetensors");
   double noise = 0.0;
-  for (compress::Storage storage : {compress::Storage::w8, compress::Storage::w4, compress::Storage::w3, compress::Storage::w2}) {
+  for (compress::Storage storage :
+       {compress::Storage::w8, compress::Storage::w4, compress::Storage::w3, compress::Storage::w2}) {
     const TempDir dir;
     const std::string path = dir.file("model.mnw");
     compress(GetParam(), path, storage, 32);
@@ -173,7 +175,8 @@ TEST_P(Architecture, LowBitWeightsGiveTheSameLogitsEveryWay) {
         const auto logits = all_logits(session, expected.input_ids, chunk);
         if (reference.empty()) reference = logits;
         if (noise == 0.0) noise = relative_rms(logits, expected.logits);
-        EXPECT_LE(relative_rms(logits, reference), noise) << isa << ", chunks of " << chunk << ", storage " << int(storage);
+        EXPECT_LE(relative_rms(logits, reference), noise)
+            << isa << ", chunks of " << chunk << ", storage " << int(storage);
       }
     }
     ASSERT_FALSE(reference.empty());

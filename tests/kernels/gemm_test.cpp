@@ -1,5 +1,5 @@
-// expand and gemm. What expand writes is checked code by code, and together with gemm of the same instruction set
-// against sums in double and int64.
+// expand and gemm. What expand writes is checked code by code, and together with gemm of the same instruction
+// set against sums in double and int64.
 #include "kernels/gemm/gemm.h"
 
 #include "kernels/expand/expand.h"
@@ -45,12 +45,17 @@ struct Tile {
         zeros(rows_ * groups * 4) {}
 };
 
-ExpandArgs expand_args(const Weights& w, const Packed& packed, Layout layout, size_t n0, size_t k0, Tile& tile) {
+ExpandArgs expand_args(const Weights& w, const Packed& packed, Layout layout, size_t n0, size_t k0,
+                       Tile& tile) {
   ExpandArgs args{};
   args.w = packed.view;
-  args.layout = layout == Layout::row ? ExpandLayout::row : layout == Layout::panel ? ExpandLayout::panel : ExpandLayout::channel;
-  args.n = w.rows, args.channels = w.k, args.n0 = n0, args.rows = tile.rows, args.k0 = k0, args.k1 = k0 + tile.k;
-  args.codes = (uint8_t*)tile.codes.data(), args.scales = (float*)tile.scales.data(), args.zeros = (float*)tile.zeros.data();
+  args.layout = layout == Layout::row     ? ExpandLayout::row
+                : layout == Layout::panel ? ExpandLayout::panel
+                                          : ExpandLayout::channel;
+  args.n = w.rows, args.channels = w.k, args.n0 = n0, args.rows = tile.rows, args.k0 = k0,
+  args.k1 = k0 + tile.k;
+  args.codes = (uint8_t*)tile.codes.data(), args.scales = (float*)tile.scales.data(),
+  args.zeros = (float*)tile.zeros.data();
   return args;
 }
 
@@ -82,7 +87,8 @@ TEST_P(Expand, WritesEveryCode) {
                 for (size_t c = 0; n0 + r < n && c < tile.k; ++c) {
                   const uint8_t got = args.codes[(r / 16 * tile.k / 4 + c / 4) * 64 + r % 16 * 4 + c % 4];
                   ASSERT_EQ(got ^ bias, w.code(n0 + r, k0 + c))
-                      << "bits " << bits << " layout " << (int)layout << " n " << n << " row " << n0 + r << " channel " << k0 + c;
+                      << "bits " << bits << " layout " << (int)layout << " n " << n << " row " << n0 + r
+                      << " channel " << k0 + c;
                 }
               }
             }
@@ -97,8 +103,8 @@ MINNOW_KERNEL_SUITE(Expand, ExpandKernel, kExpands);
 class Gemm : public kernel_test::KernelTest<GemmKernel> {
  protected:
   void check(size_t rows, size_t k, size_t group, int bits, size_t m, Layout layout, Fill fill, int flags) {
-    SCOPED_TRACE(testing::Message() << "rows " << rows << " k " << k << " group " << group << " bits " << bits << " m " << m
-                                    << " layout " << (int)layout << " fill " << (int)fill);
+    SCOPED_TRACE(testing::Message() << "rows " << rows << " k " << k << " group " << group << " bits " << bits
+                                    << " m " << m << " layout " << (int)layout << " fill " << (int)fill);
     const bool accumulate = (flags & 1) != 0, with_bias = (flags & 2) != 0;
     const Weights w = kernel_test::random_weights(random, rows, k, group, bits, (flags & 4) != 0, fill);
     const Packed packed = kernel_test::pack(w, layout);
@@ -114,13 +120,15 @@ class Gemm : public kernel_test::KernelTest<GemmKernel> {
     args.codes = expand.codes, args.scales = expand.scales, args.zeros = expand.zeros;
     args.rows = tile.rows, args.k = k, args.group = group, args.bits = bits;
     args.x = x.view(), args.m = m, args.n = rows;
-    args.bias = with_bias ? bias.data() : nullptr, args.y = y.data(), args.y_stride = rows, args.accumulate = accumulate;
+    args.bias = with_bias ? bias.data() : nullptr, args.y = y.data(), args.y_stride = rows,
+    args.accumulate = accumulate;
     GetParam().fn(&args);
     for (size_t c = 0; c < m; ++c) {
       for (size_t r = 0; r < rows; ++r) {
         const Expected e = kernel_test::expected(w, x, r, c, 0, k);
         const double start = accumulate ? before[c * rows + r] : with_bias ? bias[r] : 0.0f;
-        ASSERT_NEAR(y[c * rows + r], e.value + start, e.bound + std::abs(start) * 0x1p-22) << "m " << c << " row " << r;
+        ASSERT_NEAR(y[c * rows + r], e.value + start, e.bound + std::abs(start) * 0x1p-22)
+            << "m " << c << " row " << r;
       }
     }
   }
@@ -133,7 +141,8 @@ TEST_P(Gemm, EveryNumberOfColumns) {
 }
 TEST_P(Gemm, EveryNumberOfRows) {
   for (Layout layout : kLayouts) {
-    for (size_t rows : {1, 7, 15, 16, 17, 31, 33, 64, 70, 128}) check(rows, 96, 32, 3, 5, layout, Fill::random, (int)rows % 8);
+    for (size_t rows : {1, 7, 15, 16, 17, 31, 33, 64, 70, 128})
+      check(rows, 96, 32, 3, 5, layout, Fill::random, (int)rows % 8);
   }
 }
 TEST_P(Gemm, Extremes) {

@@ -43,8 +43,8 @@ struct Case {
 };
 
 testing::Message describe(const Case& c) {
-  return testing::Message() << "rows " << c.rows << " k " << c.k << " group " << c.group << " bits " << c.bits << " m "
-                            << c.m << " zeros " << c.zeros << " fill " << (int)c.fill;
+  return testing::Message() << "rows " << c.rows << " k " << c.k << " group " << c.group << " bits " << c.bits
+                            << " m " << c.m << " zeros " << c.zeros << " fill " << (int)c.fill;
 }
 
 constexpr int kWidths[] = {2, 3, 4, 8};
@@ -63,7 +63,8 @@ template <class Check>
 void extremes(const Check& check) {
   for (int bits : kWidths) {
     for (Fill fill : {Fill::largest, Fill::alternating}) {
-      for (bool zeros : {false, true}) check(Case{.rows = 33, .k = 1056, .group = 128, .bits = bits, .zeros = zeros, .fill = fill});
+      for (bool zeros : {false, true})
+        check(Case{.rows = 33, .k = 1056, .group = 128, .bits = bits, .zeros = zeros, .fill = fill});
     }
   }
 }
@@ -88,8 +89,9 @@ class GemvPanel : public kernel_test::KernelTest<GemvPanelKernel> {
     for (float& v : y) v = random.normal();
     for (float& v : bias) v = random.normal();
     const std::vector<float> before(y.begin(), y.end());
-    const GemvPanelArgs args{packed.view, x.view(), c.bias ? bias.data() : nullptr, y.data(), c.rows, c.m, n0, n1, c.k,
-                             c.accumulate};
+    const GemvPanelArgs args{
+        packed.view, x.view(),    c.bias ? bias.data() : nullptr, y.data(), c.rows, c.m, n0, n1,
+        c.k,         c.accumulate};
     GetParam().fn(&args);
     for (size_t m = 0; m < c.m; ++m) {
       for (size_t r = 0; r < c.rows; ++r) {
@@ -123,7 +125,13 @@ TEST_P(GemvPanel, EveryNumberOfColumns) {
 TEST_P(GemvPanel, BiasAndAccumulate) {
   for (int flags = 0; flags < 4; ++flags) {
     for (size_t rows : {1, 15, 16, 17, 24, 47}) {
-      check({.rows = rows, .k = 96, .group = 32, .bits = 4, .m = 3, .accumulate = (flags & 1) != 0, .bias = (flags & 2) != 0});
+      check({.rows = rows,
+             .k = 96,
+             .group = 32,
+             .bits = 4,
+             .m = 3,
+             .accumulate = (flags & 1) != 0,
+             .bias = (flags & 2) != 0});
     }
   }
 }
@@ -146,7 +154,8 @@ class GemvRow : public kernel_test::KernelTest<GemvRowKernel> {
     for (float& v : y) v = random.normal();
     for (float& v : bias) v = random.normal();
     const std::vector<float> before(y.begin(), y.end());
-    const GemvRowArgs args{packed.view, x.view(), c.bias ? bias.data() : nullptr, y.data(), n0, n1, c.k, c.accumulate};
+    const GemvRowArgs args{packed.view, x.view(),    c.bias ? bias.data() : nullptr, y.data(), n0, n1,
+                           c.k,         c.accumulate};
     GetParam().fn(&args);
     for (size_t r = 0; r < n1; ++r) {
       if (r < n0) {
@@ -172,7 +181,12 @@ TEST_P(GemvRow, ManyGroups) {
 TEST_P(GemvRow, BiasAndAccumulate) {
   for (int flags = 0; flags < 4; ++flags) {
     for (size_t rows : {1, 2, 3, 4, 5, 9}) {
-      check({.rows = rows, .k = 96, .group = 32, .bits = 4, .accumulate = (flags & 1) != 0, .bias = (flags & 2) != 0});
+      check({.rows = rows,
+             .k = 96,
+             .group = 32,
+             .bits = 4,
+             .accumulate = (flags & 1) != 0,
+             .bias = (flags & 2) != 0});
     }
   }
 }
@@ -207,7 +221,8 @@ class GemvChannel : public kernel_test::KernelTest<GemvChannelKernel> {
 TEST_P(GemvChannel, EveryTail) {
   for (int bits : kWidths) {
     for (size_t group : kGroups) {
-      for (size_t rows : {1, 8, 15, 16, 31, 33, 64, 100, 130, 256, 288, 576}) check(Case{rows, 288, group, bits});
+      for (size_t rows : {1, 8, 15, 16, 31, 33, 64, 100, 130, 256, 288, 576})
+        check(Case{rows, 288, group, bits});
     }
   }
 }

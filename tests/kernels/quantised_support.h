@@ -1,5 +1,5 @@
-// A random quantised linear in any layout, and activations, for the tests of gemv, expand and gemm. Packs on its own, from
-// the description in kernels/common/quantised.h: a test must not trust what it tests.
+// A random quantised linear in any layout, and activations, for the tests of gemv, expand and gemm. Packs on
+// its own, from the description in kernels/common/quantised.h: a test must not trust what it tests.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ struct Weights {
   size_t rows, k, group;
   int bits;
   bool stored_zeros;
-  std::vector<uint8_t> codes;   // (rows, k)
+  std::vector<uint8_t> codes;    // (rows, k)
   std::vector<uint16_t> scales;  // (rows, groups)
   std::vector<uint8_t> zeros;    // (rows, groups)
 
@@ -45,11 +45,14 @@ struct Weights {
   }
 };
 
-inline Weights random_weights(Random& random, size_t rows, size_t k, size_t group, int bits, bool zeros, Fill fill) {
+inline Weights random_weights(Random& random, size_t rows, size_t k, size_t group, int bits, bool zeros,
+                              Fill fill) {
   Weights w{rows, k, group, bits, zeros && bits != 8, {}, {}, {}};
   const int top = (1 << bits) - 1;
   for (size_t i = 0; i < rows * k; ++i) {
-    const int code = fill == Fill::largest ? top : fill == Fill::alternating ? (i % 2 != 0 ? 0 : top) : random.integer(0, top);
+    const int code = fill == Fill::largest       ? top
+                     : fill == Fill::alternating ? (i % 2 != 0 ? 0 : top)
+                                                 : random.integer(0, top);
     w.codes.push_back((uint8_t)code);
   }
   for (size_t i = 0; i < rows * w.groups(); ++i) {
@@ -69,7 +72,9 @@ inline void put_in_run(uint8_t* run, int bits, size_t elements, size_t i, int co
   const size_t e = bits == 8 ? 16 : bits == 4 ? 32 : 64, u = i / e, j = i % e / 16, p = i % 16;
   const int width = bits == 3 ? 2 : bits;
   run[16 * u + p] |= (uint8_t)((code & ((1 << width) - 1)) << (width * (int)j));
-  if (bits == 3) run[16 * ((elements + 63) / 64) + u / 2 * 16 + p] |= (uint8_t)((code >> 2) << ((int)j + 4 * (int)(u % 2)));
+  if (bits == 3)
+    run[16 * ((elements + 63) / 64) + u / 2 * 16 + p] |=
+        (uint8_t)((code >> 2) << ((int)j + 4 * (int)(u % 2)));
 }
 
 inline void put_in_panel(uint8_t* panel, int bits, size_t lane, size_t k, int code) {
@@ -106,8 +111,10 @@ inline Packed pack(const Weights& w, Layout layout) {
   for (size_t r = 0; r < w.rows; ++r) {
     for (size_t c = 0; c < w.k; ++c) {
       if (layout == Layout::row) put_in_run(out.codes->data() + r * bytes, w.bits, w.k, c, w.code(r, c));
-      if (layout == Layout::channel) put_in_run(out.codes->data() + c * bytes, w.bits, w.rows, r, w.code(r, c));
-      if (layout == Layout::panel) put_in_panel(out.codes->data() + r / 16 * bytes, w.bits, r % 16, c, w.code(r, c));
+      if (layout == Layout::channel)
+        put_in_run(out.codes->data() + c * bytes, w.bits, w.rows, r, w.code(r, c));
+      if (layout == Layout::panel)
+        put_in_panel(out.codes->data() + r / 16 * bytes, w.bits, r % 16, c, w.code(r, c));
     }
     for (size_t g = 0; g < groups; ++g) {
       const size_t line = layout == Layout::row ? r : layout == Layout::panel ? r / 16 : g;
@@ -117,8 +124,14 @@ inline Packed pack(const Weights& w, Layout layout) {
           (uint8_t)(w.zeros[r * groups + g] << (at % 16 < 8 ? 0 : 4));
     }
   }
-  out.view = {w.bits, w.group, out.codes->data(), bytes, scales, factors * 2,
-              w.stored_zeros ? out.zeros->data() : nullptr, zero_bytes};
+  out.view = {w.bits,
+              w.group,
+              out.codes->data(),
+              bytes,
+              scales,
+              factors * 2,
+              w.stored_zeros ? out.zeros->data() : nullptr,
+              zero_bytes};
   return out;
 }
 
@@ -140,7 +153,9 @@ struct Inputs {
     for (size_t row = 0; row < m; ++row) {
       for (size_t i = 0; i < k; ++i) {
         const bool negative = fill == Fill::alternating ? i % 2 != 0 : fill == Fill::largest && row % 2 != 0;
-        codes[row * stride + i] = (int8_t)(fill == Fill::random ? random.integer(-127, 127) : negative ? -127 : 127);
+        codes[row * stride + i] = (int8_t)(fill == Fill::random ? random.integer(-127, 127)
+                                           : negative           ? -127
+                                                                : 127);
       }
       for (size_t g = 0; g * group < k; ++g) {
         int sum = 0;

@@ -154,7 +154,8 @@ TEST(OutOfMemory, LoadPlanSession) {
 
 // Every thread counts: pool threads allocate nothing either.
 TEST(NoAllocation, PrefillAndDecode) {
-  for (compress::Storage storage : {compress::Storage::w4, compress::Storage::w8, compress::Storage::source16}) {
+  for (compress::Storage storage :
+       {compress::Storage::w4, compress::Storage::w8, compress::Storage::source16}) {
     const TempDir dir;
     compress(std::string(MINNOW_EXAMPLE_MODELS) + "/books-7m", dir.file("m.mnw"), storage);
     const Engine engine = make_engine(2);
@@ -175,7 +176,8 @@ TEST(NoAllocation, PrefillAndDecode) {
   }
 }
 
-// Sampling, stop strings and text assembly make their buffers at the start of a generation; its tokens make none.
+// Sampling, stop strings and text assembly make their buffers at the start of a generation; its tokens make
+// none.
 TEST(NoAllocation, TokensOfAGeneration) {
   const Engine engine = make_engine(2);
   const Model model = load_model(engine, books_path());
@@ -186,7 +188,8 @@ TEST(NoAllocation, TokensOfAGeneration) {
     p.max_tokens = tokens;
     EXPECT_EQ(minnow_session_rewind(session.get(), 0), MINNOW_OK);
     const int64_t before = everywhere.load();
-    EXPECT_EQ(minnow_generate_text(session.get(), "The ship sailed", &p, nullptr, nullptr, nullptr), MINNOW_OK);
+    EXPECT_EQ(minnow_generate_text(session.get(), "The ship sailed", &p, nullptr, nullptr, nullptr),
+              MINNOW_OK);
     return everywhere.load() - before;
   };
   allocations(8);
