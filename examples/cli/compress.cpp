@@ -25,6 +25,21 @@ Storage float_storage(const Options& o, double bits) {
   return o.storage16 == "f16" ? Storage::f16 : o.storage16 == "bf16" ? Storage::bf16 : Storage::source16;
 }
 
+Storage code_storage(uint32_t width, const char* option, const char* known) {
+  switch (width) {
+    case 2:
+      return Storage::w2;
+    case 3:
+      return Storage::w3;
+    case 4:
+      return Storage::w4;
+    case 8:
+      return Storage::w8;
+    default:
+      throw Misuse{{std::string(option) + " " + std::to_string(width) + ": a width is " + known}};
+  }
+}
+
 CompressOptions settings(const Options& o) {
   CompressOptions c;
   c.group = o.group;
@@ -33,22 +48,15 @@ CompressOptions settings(const Options& o) {
   if (o.bits != 0.0) {
     if (o.bits != 16.0 && o.bits != 32.0) {
       throw Misuse{{"--bits " + std::to_string(o.bits) +
-                    ": this version stores 16 or 32 bits as floats and 8 with --width 8; lower budgets come "
-                    "with a later one"}};
+                    ": this version stores 16 or 32 bits as floats; for codes of 2, 3, 4 or 8 bits give --width"}};
     }
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {
-    if (o.width != 0 && o.width != 8) {
-      throw Misuse{{"--width " + std::to_string(o.width) + ": this version packs 8 bits only"}};
-    }
-    c.storage = c.head_storage = Storage::w8;
+    c.storage = c.head_storage = code_storage(o.width != 0 ? o.width : 8, "--width", "2, 3, 4 or 8");
   }
   if (o.head_width != 0) {
-    if (o.head_width != 8 && o.head_width != 16) {
-      throw Misuse{
-          {"--head-width " + std::to_string(o.head_width) + ": this version packs the head at 8 or 16 bits"}};
-    }
-    c.head_storage = o.head_width == 8 ? Storage::w8 : float_storage(o, 16.0);
+    c.head_storage =
+        o.head_width == 16 ? float_storage(o, 16.0) : code_storage(o.head_width, "--head-width", "2, 3, 4, 8 or 16");
   }
   return c;
 }
@@ -90,11 +98,11 @@ void add_compress(CLI::App& app) {
       app.add_subcommand("compress", "make a .mnw file from a Hugging Face directory or a GGUF file");
   sub->add_option("input", o->input, "Hugging Face directory or GGUF file")->required();
   sub->add_option("-o,--output", o->output, "the .mnw file to write")->required();
-  auto* width = sub->add_option("--width", o->width, "bits of every weight's code (default 8)");
+  auto* width = sub->add_option("--width", o->width, "bits of every weight's code: 2, 3, 4 or 8 (default)");
   sub->add_option("--bits", o->bits, "16 or 32: store floats")->excludes(width);
   sub->add_option("--float-type", o->storage16, "16-bit floats: source keeps bf16 where the source has it")
       ->check(CLI::IsMember({"source", "f16", "bf16"}));
-  sub->add_option("--head-width", o->head_width, "bits of the embedding and the output head");
+  sub->add_option("--head-width", o->head_width, "the same for the embedding and the output head; 16: floats");
   sub->add_option("--group", o->group, "channels that share a scale")->check(CLI::IsMember({32, 64, 128}));
   sub->add_option("--method", o->method, "how codes are chosen")->check(CLI::IsMember({"rtn"}));
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");

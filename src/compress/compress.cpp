@@ -6,7 +6,9 @@
 #include "base/cpu.h"
 #include "base/thread_pool.h"
 #include "compress/json.h"
+#include "compress/layout.h"
 #include "compress/pack.h"
+#include "compress/round_to_nearest.h"
 #include "compress/tokenizer_json.h"
 #include "format/writer.h"
 #include "minnow/minnow.h"
@@ -21,8 +23,24 @@ using format::Metadata;
 using format::SegmentKind;
 
 const char* name_of(Storage s) {
-  constexpr const char* kNames[] = {"source16", "f16", "bf16", "f32", "w8"};
+  constexpr const char* kNames[] = {"source16", "f16", "bf16", "f32", "w8", "w4", "w3", "w2"};
   return kNames[static_cast<size_t>(s)];
+}
+
+/// none: floats.
+format::CodeType code_of(Storage s) {
+  switch (s) {
+    case Storage::w8:
+      return format::CodeType::u8;
+    case Storage::w4:
+      return format::CodeType::u4;
+    case Storage::w3:
+      return format::CodeType::u3;
+    case Storage::w2:
+      return format::CodeType::u2;
+    default:
+      return format::CodeType::none;
+  }
 }
 
 uint64_t weight_count(const ImportedLinear& l) {
@@ -37,7 +55,8 @@ class FileBuilder {
       : model_(model),
         options_(options),
         writer_(writer),
-        packer_(writer, pool, kernels, options.group, [this](uint64_t weights) { return report(weights); }) {}
+        pool_(pool),
+        packer_(writer, pool, kernels, [this](uint64_t weights) { return report(weights); }) {}
 
   Status run() {
     for (const ImportedLayer& l : model_.layers) {
@@ -58,7 +77,7 @@ class FileBuilder {
     m_.parameters = model_.parameters;
     m_.provenance = model_.provenance;
     m_.provenance.tool = "minnow " MINNOW_VERSION;
-    const Json settings = {{"method", options_.storage == Storage::w8 ? "rtn" : "none"},
+    const Json settings = {{"method", code_of(options_.storage) != format::CodeType::none ? "rtn" : "none"},
                            {"storage", name_of(options_.storage)},
                            {"head_storage", name_of(options_.head_storage)},
                            {"group", options_.group}};
@@ -74,15 +93,23 @@ class FileBuilder {
     return !options_.progress || options_.progress("weights", done_, total_);
   }
 
-  Status linear(const ImportedLinear& in, int32_t& index, Storage storage) {
+  /// Layouts by what a token may leave out: outputs of `up`, inputs of `down`; panels read fastest.
+  Status linear(const ImportedLinear& in, int32_t& index, Storage storage,
+                format::Layout layout = format::Layout::panel) {
     if (!in.present()) return {};
     format::Linear out;
     out.name = in.name;
     out.rows = in.weight.rows;
     out.cols = in.weight.cols;
     out.segment = static_cast<uint32_t>(weight_segment_);
-    MINNOW_ASSIGN(format::Slab slab, packer_.pack(in.weight, storage));
-    out.slabs.push_back(std::move(slab));
+    if (const format::CodeType code = code_of(storage); code != format::CodeType::none) {
+      MINNOW_ASSIGN(const QuantisedLinear quantised, round_to_nearest(in.weight, code, options_.group, pool_));
+      MINNOW_TRY(append_quantised(quantised, layout, writer_, pool_, out));
+      if (!report(weight_count(in))) return fail(Code::cancelled, "cancelled");
+    } else {
+      MINNOW_ASSIGN(format::Slab slab, packer_.pack(in.weight, storage));
+      out.slabs.push_back(std::move(slab));
+    }
     index = static_cast<int32_t>(m_.linears.size());
     biases_.push_back(&in.bias);
     m_.linears.push_back(std::move(out));
@@ -102,8 +129,8 @@ class FileBuilder {
       MINNOW_TRY(linear(in.v, out.v, body));
       MINNOW_TRY(linear(in.o, out.o, body));
       MINNOW_TRY(linear(in.gate, out.gate, body));
-      MINNOW_TRY(linear(in.up, out.up, body));
-      MINNOW_TRY(linear(in.down, out.down, body));
+      MINNOW_TRY(linear(in.up, out.up, body, format::Layout::row));
+      MINNOW_TRY(linear(in.down, out.down, body, format::Layout::channel));
       out.sliding_window = in.sliding_window;
       out.rope = in.rope;
     }
@@ -171,6 +198,7 @@ class FileBuilder {
   const ImportedModel& model_;
   const CompressOptions& options_;
   format::Writer& writer_;
+  ThreadPool& pool_;
   Packer packer_;
   Metadata m_;
   std::vector<const std::vector<float>*> biases_;

@@ -16,7 +16,10 @@ enum class Storage : uint8_t {
   f16,
   bf16,
   f32,
-  w8,  ///< unsigned 8-bit codes, symmetric around 128, an f16 scale a group
+  w8,  ///< unsigned codes around 128 with an f16 scale a group
+  w4,  ///< unsigned codes of 4, 3, 2 bits with an f16 scale and a 4-bit zero a group
+  w3,
+  w2,
 };
 
 struct CompressOptions {

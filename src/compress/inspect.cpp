@@ -136,8 +136,8 @@ Result<Json> inspect_file(const std::string& path, bool verify) {
   MINNOW_ASSIGN(const uint32_t isa, choose_isa(""));
   const model::KernelSet k = model::select_kernels(isa);
   out["machine"] = {{"cpu", cpu_name()}, {"isa", isa_name(isa)}, {"threads", default_thread_count()}};
-  out["kernels"] = {k.linear_f32->name, k.linear_f16->name, k.linear_bf16->name, k.linear_w8->name,
-                    k.quantize->name,   k.qk_f16->name,     k.qk_q8->name,       k.pv_f16->name,
+  out["kernels"] = {k.linear_f32->name, k.linear_f16->name, k.linear_bf16->name, k.gemv_panel->name,
+                    k.gemv_row->name, k.gemv_channel->name, k.expand->name, k.gemm->name, k.quantize->name,   k.qk_f16->name,     k.qk_q8->name,       k.pv_f16->name,
                     k.pv_q8->name,      k.rms_norm->name,   k.softmax->name,     k.rope->name,
                     k.activation->name};
   out["verified"] = verify;

@@ -1,4 +1,4 @@
-// Packs the rows of one linear into slabs and appends them to a weight segment.
+// Appends the rows of one linear to a weight segment as floats. Codes: layout.h.
 #pragma once
 
 #include <functional>
@@ -15,16 +15,15 @@ namespace minnow::compress {
 class Packer {
  public:
   /// `rows_done` is called after each batch with the weights packed in it; false cancels.
-  Packer(format::Writer& writer, ThreadPool& pool, const model::KernelSet& kernels, uint32_t group,
+  Packer(format::Writer& writer, ThreadPool& pool, const model::KernelSet& kernels,
          std::function<bool(uint64_t)> rows_done)
-      : writer_(writer), pool_(pool), kernels_(kernels), group_(group), rows_done_(std::move(rows_done)) {}
+      : writer_(writer), pool_(pool), kernels_(kernels), rows_done_(std::move(rows_done)) {}
 
-  /// Appends the rows to the open segment and returns their slab (row layout).
+  /// Appends the rows to the open segment and returns their slab (row layout). `storage` is one of floats.
   Result<format::Slab> pack(const RowSource& source, Storage storage);
 
  private:
   Result<format::Slab> pack_float(const RowSource& source, format::CodeType code);
-  Result<format::Slab> pack_w8(const RowSource& source);
   /// Runs body(row, slot) for all rows in batches, appending `row_bytes` of output a row.
   Status rows(const RowSource& source, uint64_t row_bytes,
               const std::function<Status(uint32_t row, const float* values, std::byte* out)>& body);
@@ -32,7 +31,6 @@ class Packer {
   format::Writer& writer_;
   ThreadPool& pool_;
   const model::KernelSet& kernels_;
-  uint32_t group_;
   std::function<bool(uint64_t)> rows_done_;
 };
 

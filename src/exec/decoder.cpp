@@ -156,8 +156,11 @@ void Decoder::norm(const model::NormWeights& w, const float* x, float* y, size_t
 
 /// hidden += residual_scale * branch
 void Decoder::add_branch(size_t m) {
-  const AxpyArgs args{ws_.branch, ws_.hidden, m * ws_.hidden_stride, plan_->config->residual_scale, 1.0f};
-  plan_->kernels.axpy->fn(&args);
+  pool_->parallel_for(m, 16, [&](size_t r0, size_t r1, uint32_t) {
+    const AxpyArgs args{ws_.branch + r0 * ws_.hidden_stride, ws_.hidden + r0 * ws_.hidden_stride,
+                        (r1 - r0) * ws_.hidden_stride, plan_->config->residual_scale, 1.0f};
+    plan_->kernels.axpy->fn(&args);
+  });
 }
 
 void Decoder::block(uint32_t layer, size_t m) {
@@ -200,20 +203,8 @@ void Decoder::ffn_branch(uint32_t layer, const float* x, size_t m) {
   constexpr ::Activation kKernelNames[] = {::Activation::silu, ::Activation::gelu_tanh,
                                            ::Activation::gelu_erf, ::Activation::relu};
   float* inner = l.gate ? ws_.gate : ws_.up;
-  if (l.gate) {
-    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
-                {{&l.gate, ws_.gate, ws_.ffn_stride}, {&l.up, ws_.up, ws_.ffn_stride}});
-  } else {
-    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.up, ws_.up, ws_.ffn_stride}});
-  }
-  pool_->parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t) {
-    for (size_t r = r0; r < r1; ++r) {
-      float* g = inner + r * ws_.ffn_stride;
-      const ActivationArgs args{g, l.gate ? ws_.up + r * ws_.ffn_stride : nullptr, g, c.ffn_size,
-                                kKernelNames[size_t(c.activation)]};
-      plan_->kernels.activation->fn(&args);
-    }
-  });
+  run_gated(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {&l.gate, ws_.gate, ws_.ffn_stride},
+            {&l.up, ws_.up, ws_.ffn_stride}, kKernelNames[size_t(c.activation)]);
   run_linears(*plan_, ws_, *pool_, inner, ws_.ffn_stride, m, {{&l.down, ws_.branch, ws_.hidden_stride}});
 }
 

@@ -1,48 +1,62 @@
 #include "exec/linear.h"
 
 #include <algorithm>
+#include <span>
 
+#include "base/checked.h"
 #include "exec/float_gemm.h"
+#include "exec/quantised_linear.h"
 
 namespace minnow::exec {
 namespace {
 
 using model::InputForm;
 using model::InputPiece;
+using model::Layout;
 using model::Plan;
 using model::SlabWeights;
 
-/// Brings rows [r0, r1) of x into the form: float pieces gathered, coded pieces quantised.
+/// Brings rows [r0, r1) of x into the form: float pieces gathered, coded pieces quantised, zeros behind them.
 void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const float* x, size_t x_stride,
-             size_t r0, size_t r1) {
-  for (const InputPiece& p : form.pieces) {
-    if (p.group != 0) {
+             size_t r0, size_t r1, uint32_t slot) {
+  int32_t* sums = ws.input_sums + slot * plan.input.groups;
+  for (size_t r = r0; r < r1; ++r) {
+    const float* from = x + r * x_stride;
+    for (const InputPiece& p : form.pieces) {
+      const uint32_t* order = form.order == nullptr ? nullptr : form.order + p.first;
+      if (p.group == 0) {
+        float* to = ws.input + r * form.floats + p.offset;
+        for (uint32_t i = 0; i < p.count; ++i) to[i] = from[order != nullptr ? order[i] : p.first + i];
+        std::fill(to + p.count, to + p.padded, 0.0f);
+        continue;
+      }
+      int8_t* codes = ws.input_codes + r * form.codes;
+      float* scales = ws.input_scales + r * form.groups;
+      float* zs = ws.input_zs + r * form.groups;
       QuantizeArgs a{};
-      a.x = x + r0 * x_stride + (form.order == nullptr ? p.first : 0);
-      a.x_stride = x_stride;
-      a.gather = form.order == nullptr ? nullptr : form.order + p.first;
-      a.q = ws.input_codes + r0 * form.codes + p.offset;
-      a.q_stride = form.codes;
-      a.scale = ws.input_scales + r0 * form.groups + p.group_offset;
-      a.sum = ws.input_sums + r0 * form.groups + p.group_offset;
-      a.s_stride = form.groups;
-      a.m = r1 - r0;
-      a.k = p.count;
-      a.k_padded = p.padded;
-      a.group = p.group;
+      a.x = from + (order == nullptr ? p.first : 0);
+      a.gather = order;
+      a.q = codes + p.offset, a.scale = scales + p.group_offset, a.sum = sums;
+      a.m = 1, a.k = p.count, a.k_padded = p.padded, a.group = p.group;
       plan.kernels.quantize->fn(&a);
-      continue;
-    }
-    for (size_t r = r0; r < r1; ++r) {
-      const float* from = x + r * x_stride;
-      float* to = ws.input + r * form.floats + p.offset;
-      for (uint32_t i = 0; i < p.count; ++i)
-        to[i] = from[form.order != nullptr ? form.order[p.first + i] : p.first + i];
-      std::fill(to + p.count, to + p.padded, 0.0f);
+      for (uint32_t g = 0; g < p.groups; ++g)
+        zs[p.group_offset + g] = scales[p.group_offset + g] * static_cast<float>(sums[g]);
+      std::fill(codes + p.offset + p.padded, codes + p.codes_end, int8_t{0});
+      std::fill(scales + p.group_offset + p.groups, scales + p.groups_end, 0.0f);
+      std::fill(zs + p.group_offset + p.groups, zs + p.groups_end, 0.0f);
     }
   }
 }
 
+void prepare(const Plan& plan, const Workspace& ws, ThreadPool& pool, const InputForm& form, const float* x,
+             size_t x_stride, size_t m) {
+  if (form.direct()) return;
+  pool.parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t slot) {
+    prepare(plan, ws, form, x, x_stride, r0, r1, slot);
+  });
+}
+
+/// What a parallel region over linears knows.
 struct Region {
   const Plan& plan;
   const Workspace& ws;
@@ -50,56 +64,101 @@ struct Region {
   size_t x_stride, m;
 };
 
-/// Rows [n0, n1) of one linear for all m inputs; the first slab stores, the others add.
-void run_rows(const Region& r, const LinearCall& call, size_t n0, size_t n1, uint32_t slot) {
+/// Outputs [n0, n1) of a linear of floats for columns [m0, m1); the first slab stores, the others add.
+void run_floats(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1, uint32_t slot) {
   const model::LinearWeights& w = *call.linear->weights;
   const InputForm& form = r.plan.forms[call.linear->form];
   const model::KernelSet& kernels = r.plan.kernels;
+  const float* x = r.x + m0 * r.x_stride;
+  float* y = call.y + m0 * call.y_stride;
+  const size_t m = m1 - m0;
   if (form.direct() && r.plan.use_xnnpack && r.m >= kGemmMinRows &&
-      float_gemm(w, kernels, r.x, r.x_stride, r.m, call.y, call.y_stride, n0, n1, r.ws.tile_of(slot))) {
+      float_gemm(w, kernels, x, r.x_stride, m, y, call.y_stride, n0, n1, r.ws.tile_of(slot))) {
     return;
   }
   for (size_t i = 0; i < w.slabs.size(); ++i) {
     const SlabWeights& s = w.slabs[i];
-    const InputPiece& p = form.pieces[i];
-    if (s.group == 0) {
-      LinearFloatArgs a{};
-      a.x = form.direct() ? r.x : r.ws.input + p.offset;
-      a.x_stride = form.direct() ? r.x_stride : form.floats;
-      a.w = s.codes, a.w_stride = s.code_stride;
-      a.bias = w.bias;
-      a.y = call.y, a.y_stride = call.y_stride;
-      a.m = r.m, a.n0 = n0, a.n1 = n1, a.k = s.padded;
-      a.accumulate = i > 0;
-      const auto* kernel = s.code == model::CodeType::f32   ? kernels.linear_f32
-                           : s.code == model::CodeType::f16 ? kernels.linear_f16
-                                                            : kernels.linear_bf16;
-      kernel->fn(&a);
-    } else {
-      LinearQ8Args a{};
-      a.xq = r.ws.input_codes + p.offset, a.xq_stride = form.codes;
-      a.xs = r.ws.input_scales + p.group_offset, a.xsum = r.ws.input_sums + p.group_offset;
-      a.xs_stride = form.groups;
-      a.w = s.codes, a.w_stride = s.code_stride;
-      a.ws = reinterpret_cast<const uint16_t*>(s.scales), a.ws_stride = s.scale_stride;
-      a.wz = s.zeros, a.wz_stride = s.zero_stride;
-      a.bias = w.bias;
-      a.y = call.y, a.y_stride = call.y_stride;
-      a.m = r.m, a.n0 = n0, a.n1 = n1, a.k = s.padded, a.group = s.group;
-      a.accumulate = i > 0;
-      kernels.linear_w8->fn(&a);
-    }
+    LinearFloatArgs a{};
+    a.x = form.direct() ? x : r.ws.input + m0 * form.floats + form.pieces[i].offset;
+    a.x_stride = form.direct() ? r.x_stride : form.floats;
+    a.w = s.codes, a.w_stride = s.code_stride;
+    a.bias = w.bias;
+    a.y = y, a.y_stride = call.y_stride;
+    a.m = m, a.n0 = n0, a.n1 = n1, a.k = s.padded;
+    a.accumulate = i > 0;
+    const auto* kernel = s.code == model::CodeType::f32   ? kernels.linear_f32
+                         : s.code == model::CodeType::f16 ? kernels.linear_f16
+                                                          : kernels.linear_bf16;
+    kernel->fn(&a);
   }
 }
 
-/// Rows a thread takes at a time: small enough that threads finish together, large enough that a
-/// piece is worth taking. Products so small that waking threads costs more stay with the caller.
-size_t grain_of(size_t total, size_t cols, size_t m, uint32_t threads) {
+void run_outputs(const Region& r, const LinearCall& call, size_t n0, size_t n1, size_t m0, size_t m1, uint32_t slot) {
+  if (call.linear->weights->slabs.front().group == 0) return run_floats(r, call, n0, n1, m0, m1, slot);
+  run_quantised(r.plan, r.ws, *call.linear, n0, n1, {m0, m1, call.y, call.y_stride}, slot);
+}
+
+/// How the outputs of a region are cut: steps of `step` outputs, and columns in `parts`.
+struct Cut {
+  size_t step, grain, parts;
+};
+
+/// Pieces small enough that threads finish together, large enough that one is worth taking. Products so small that
+/// waking threads costs more stay with the caller.
+Cut cut_of(size_t outputs, size_t cols, size_t m, uint32_t threads) {
   constexpr size_t kWorthSharing = size_t{1} << 16;  // multiplications: some microseconds of one core
-  if (total * cols * m < kWorthSharing) return total;
-  const size_t share = total / (size_t{threads} * 8);
-  const size_t low = m > 1 ? kGemmTileRows : 16;
-  return std::clamp<size_t>(share / 16 * 16, low, 512);
+  constexpr size_t kLeastColumns = 64;               // of a part: weights are expanded once for each
+  Cut cut{m == 1 ? kRowStep : kTileRows, 1, 1};
+  const size_t steps = (outputs + cut.step - 1) / cut.step;
+  if (outputs * cols * m < kWorthSharing) {
+    cut.grain = steps;
+  } else if (m == 1) {
+    cut.grain = std::clamp<size_t>(steps / (size_t{threads} * 8), 1, 512 / kRowStep);
+  } else if (threads > 1) {
+    const size_t wanted = (size_t{threads} * 4 + steps - 1) / steps;
+    cut.parts = std::clamp<size_t>(wanted, 1, std::max<size_t>(1, m / kLeastColumns));
+  }
+  return cut;
+}
+
+size_t column_of(size_t m, size_t parts, size_t part) {
+  return part == parts ? m : m * part / parts;
+}
+
+/// One region over all outputs of the calls: none of them in channel layout with one column.
+void run_region(const Region& r, ThreadPool& pool, std::span<const LinearCall> calls) {
+  const size_t cols = calls.front().linear->weights->cols;
+  size_t outputs = 0;
+  for (const LinearCall& call : calls) outputs += call.linear->weights->rows;
+  const Cut cut = cut_of(outputs, cols, r.m, pool.threads());
+  size_t steps = 0;
+  for (const LinearCall& call : calls) steps += ceil_div(size_t{call.linear->weights->rows}, cut.step);
+  pool.parallel_for(steps * cut.parts, cut.grain, [&](size_t begin, size_t end, uint32_t slot) {
+    while (begin < end) {
+      const size_t part = begin / steps, first = begin % steps, last = std::min(steps, first + (end - begin));
+      const size_t m0 = column_of(r.m, cut.parts, part), m1 = column_of(r.m, cut.parts, part + 1);
+      size_t offset = 0;
+      for (const LinearCall& call : calls) {
+        const size_t rows = call.linear->weights->rows, own = ceil_div(rows, cut.step);
+        const size_t s0 = std::max(first, offset), s1 = std::min(last, offset + own);
+        if (s0 < s1) {
+          run_outputs(r, call, (s0 - offset) * cut.step, std::min(rows, (s1 - offset) * cut.step), m0, m1, slot);
+        }
+        offset += own;
+      }
+      begin += last - first;
+    }
+  });
+}
+
+void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
+  const model::PlanLinear& linear = *call.linear;
+  const size_t pieces = linear.pieces.size();
+  const bool small = linear.weights->weight_count() < (size_t{1} << 16);
+  pool.parallel_for(pieces, small ? pieces : 1, [&](size_t begin, size_t end, uint32_t slot) {
+    for (size_t i = begin; i < end; ++i) run_channel_piece(r.plan, r.ws, linear, i, slot);
+  });
+  add_channel_pieces(r.plan, r.ws, linear, call.y);
 }
 
 }  // namespace
@@ -107,28 +166,62 @@ size_t grain_of(size_t total, size_t cols, size_t m, uint32_t threads) {
 void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
                  size_t m, std::initializer_list<LinearCall> calls) {
   const Region region{plan, ws, x, x_stride, m};
+  const auto by_channels = [&](const LinearCall& c) { return m == 1 && c.linear->weights->layout == Layout::channel; };
   for (const LinearCall* first = calls.begin(); first != calls.end();) {
-    const InputForm& form = plan.forms[first->linear->form];
     const LinearCall* last = first;
-    size_t total = 0;
-    while (last != calls.end() && last->linear->form == first->linear->form)
-      total += (last++)->linear->weights->rows;
-    if (!form.direct()) {
-      pool.parallel_for(
-          m, 4, [&](size_t r0, size_t r1, uint32_t) { prepare(plan, ws, form, x, x_stride, r0, r1); });
+    while (last != calls.end() && last->linear->form == first->linear->form) ++last;
+    prepare(plan, ws, pool, plan.forms[first->linear->form], x, x_stride, m);
+    for (const LinearCall* at = first; at != last;) {
+      const LinearCall* end = at + 1;
+      if (by_channels(*at)) {
+        run_channels(region, pool, *at);
+      } else {
+        while (end != last && !by_channels(*end)) ++end;
+        run_region(region, pool, {at, end});
+      }
+      at = end;
     }
-    pool.parallel_for(total, grain_of(total, first->linear->weights->cols, m, pool.threads()),
-                      [&](size_t begin, size_t end, uint32_t slot) {
-                        size_t offset = 0;
-                        for (const LinearCall* call = first; call != last; ++call) {
-                          const size_t rows = call->linear->weights->rows;
-                          const size_t n0 = std::max(begin, offset), n1 = std::min(end, offset + rows);
-                          if (n0 < n1) run_rows(region, *call, n0 - offset, n1 - offset, slot);
-                          offset += rows;
-                        }
-                      });
     first = last;
   }
+}
+
+void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride, size_t m,
+               const LinearCall& gate, const LinearCall& up, Activation activation) {
+  const size_t rows = up.linear->weights->rows;
+  const auto activate = [&](size_t n0, size_t n1, size_t m0, size_t m1) {
+    for (size_t c = m0; c < m1; ++c) {
+      float* u = up.y + c * up.y_stride + n0;
+      float* g = *gate.linear ? gate.y + c * gate.y_stride + n0 : u;
+      const ActivationArgs args{g, *gate.linear ? u : nullptr, g, n1 - n0, activation};
+      plan.kernels.activation->fn(&args);
+    }
+  };
+  const auto channels = [&](const LinearCall& c) { return m == 1 && c.linear->weights->layout == Layout::channel; };
+  const bool together = !channels(up) && (!*gate.linear || (gate.linear->form == up.linear->form && !channels(gate)));
+  if (!together) {
+    if (*gate.linear) run_linears(plan, ws, pool, x, x_stride, m, {gate, up});
+    else run_linears(plan, ws, pool, x, x_stride, m, {up});
+    return activate(0, rows, 0, m);
+  }
+  prepare(plan, ws, pool, plan.forms[up.linear->form], x, x_stride, m);
+  const Region region{plan, ws, x, x_stride, m};
+  const size_t linears = *gate.linear ? 2 : 1;
+  const Cut cut = cut_of(rows * linears, up.linear->weights->cols, m, pool.threads());
+  const size_t steps = ceil_div(rows, cut.step);
+  const size_t grain = std::max<size_t>(1, cut.grain / linears);
+  pool.parallel_for(steps * cut.parts, grain, [&](size_t begin, size_t end, uint32_t slot) {
+    while (begin < end) {
+      const size_t part = begin / steps, first = begin % steps;
+      // With several columns one tile at a time: its outputs are then still in the cache.
+      const size_t count = m == 1 ? std::min(steps - first, end - begin) : 1;
+      const size_t n0 = first * cut.step, n1 = std::min(rows, (first + count) * cut.step);
+      const size_t m0 = column_of(m, cut.parts, part), m1 = column_of(m, cut.parts, part + 1);
+      if (*gate.linear) run_outputs(region, gate, n0, n1, m0, m1, slot);
+      run_outputs(region, up, n0, n1, m0, m1, slot);
+      activate(n0, n1, m0, m1);
+      begin += count;
+    }
+  });
 }
 
 }  // namespace minnow::exec

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "exec/float_gemm.h"
+#include "exec/quantised_linear.h"
 
 namespace minnow::exec {
 namespace {
@@ -42,7 +43,9 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   w.score_stride = round_up(size_t{c.group_size()} * context, size_t{16});
   w.logit_rows = logit_rows;
   const size_t widest = std::max({w.hidden_stride, w.q_stride, w.ffn_stride, w.embedding_stride});
-  w.tile_stride = plan.use_xnnpack ? kGemmTileRows * widest : 0;
+  w.tile_stride = quantised_tile_floats();
+  if (plan.use_xnnpack && plan.input.float_tiles) w.tile_stride = std::max(w.tile_stride, kGemmTileRows * widest);
+  w.partial_stride = round_up(size_t{plan.input.channel_rows}, size_t{kChannelSums});
 
   Arena a(base);
   const uint64_t rows = chunk;
@@ -64,7 +67,10 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.input, rows * plan.input.floats);
   a.take(w.input_codes, rows * plan.input.codes);
   a.take(w.input_scales, rows * plan.input.groups);
-  a.take(w.input_sums, rows * plan.input.groups);
+  a.take(w.input_zs, rows * plan.input.groups);
+  a.take(w.input_sums, uint64_t{threads} * plan.input.groups);
+  a.take(w.partials, uint64_t{plan.input.channel_pieces} * w.partial_stride);
+  a.take(w.channel_sums, uint64_t{threads} * w.partial_stride);
   return a.used();
 }
 

@@ -31,19 +31,22 @@ struct Workspace {
   float* cosine = nullptr;  // (ropes, C, rotary / 2)
   float* sine = nullptr;    // (ropes, C, rotary / 2)
   float* scores = nullptr;  // (threads, group, context)
-  float* tile = nullptr;    // (threads, kGemmTileRows, widest input), XNNPACK only
+  float* tile = nullptr;    // (threads, tile_stride): a tile of weights, widened for XNNPACK or expanded for gemm
   float* logits = nullptr;  // (logit_rows, vocab)
 
   // Prepared inputs of the linears being run, by the Plan's forms.
   float* input = nullptr;         // (C, Plan::input.floats)
   int8_t* input_codes = nullptr;  // (C, Plan::input.codes)
   float* input_scales = nullptr;  // (C, Plan::input.groups)
-  int32_t* input_sums = nullptr;  // (C, Plan::input.groups)
+  float* input_zs = nullptr;      // (C, Plan::input.groups)   scale * sum of codes
+  int32_t* input_sums = nullptr;  // (threads, Plan::input.groups)
+  float* partials = nullptr;      // (Plan::input.channel_pieces, partial_stride)
+  int32_t* channel_sums = nullptr;  // (threads, partial_stride)
 
   float* scores_of(uint32_t slot) const { return scores + slot * score_stride; }
   float* tile_of(uint32_t slot) const { return tile + slot * tile_stride; }
 
-  size_t tile_stride = 0;
+  size_t tile_stride = 0, partial_stride = 0;
   Buffer memory;
 
   /// logit_rows: rows of logits computed at a time (1 serves generation).

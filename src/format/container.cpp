@@ -142,7 +142,8 @@ class TensorCheck {
                   " channels", kRemedy);
     }
     const SlabExtent e = extent_of(s, l.layout, l.rows);
-    MINNOW_TRY(strided(l, "codes", s.base, s.row_stride, e.units, e.unit_bytes, kSegmentAlignment));
+    MINNOW_TRY(strided(l, "codes", s.base, s.row_stride, e.units, e.unit_bytes,
+                       is_float(s.code) ? kSegmentAlignment : kUnitAlignment));
     if (is_float(s.code)) {
       if (s.group != 0 || s.scale_type != ScaleType::none || s.zero_type != ZeroType::midpoint ||
           !s.levels.empty()) {
@@ -161,8 +162,7 @@ class TensorCheck {
     MINNOW_TRY(strided(l, "scales", s.scale_base, s.scale_stride, e.scale_units,
                        e.scales_per_unit * scale_size, scale_size));
     if (s.zero_type != ZeroType::midpoint) {
-      const uint64_t bytes = s.zero_type == ZeroType::u8 ? e.scales_per_unit : (e.scales_per_unit + 1) / 2;
-      MINNOW_TRY(strided(l, "zeros", s.zero_base, s.zero_stride, e.scale_units, bytes, 1));
+      MINNOW_TRY(strided(l, "zeros", s.zero_base, s.zero_stride, e.scale_units, e.zero_bytes(s.zero_type), 1));
     }
     if (!s.levels.empty() && s.levels.size() != (size_t{1} << bits_of(s.code))) {
       return fail(Code::corrupt, "linear '", l.name, "' has ", s.levels.size(), " levels for codes of ",

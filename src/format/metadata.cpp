@@ -1,6 +1,7 @@
 #include "format/metadata.h"
 
 #include "base/checked.h"
+#include "kernels/common/quantised.h"
 
 namespace minnow::format {
 
@@ -103,23 +104,25 @@ const char* name_of(Layout layout) {
 }
 
 SlabExtent extent_of(const Slab& slab, Layout layout, uint32_t rows) {
-  const uint64_t bits = bits_of(slab.code);
+  const int bits = static_cast<int>(bits_of(slab.code));
   SlabExtent e;
+  if (is_float(slab.code)) {  // rows, whatever the layout says: nothing else is known for floats
+    e.units = rows;
+    e.unit_bytes = uint64_t{slab.padded()} * bits_of(slab.code) / 8;
+    return e;
+  }
   switch (layout) {
     case Layout::row:
-      e = {rows, slab.padded() * bits / 8, rows, slab.groups()};
+      e = {rows, run_bytes(bits, slab.padded()), rows, slab.groups()};
       break;
     case Layout::panel:
       e.units = ceil_div(uint64_t{rows}, uint64_t{kPanelRows});
-      e.unit_bytes = kPanelRows * (slab.padded() * bits / 8);
+      e.unit_bytes = panel_bytes(bits, slab.padded());
       e.scale_units = e.units;
       e.scales_per_unit = uint64_t{kPanelRows} * slab.groups();
       break;
     case Layout::channel:
-      e.units = slab.padded();
-      e.unit_bytes = round_up(uint64_t{rows}, uint64_t{kChannelPadding}) * bits / 8;
-      e.scale_units = slab.groups();
-      e.scales_per_unit = rows;
+      e = {slab.padded(), run_bytes(bits, rows), slab.groups(), rows};
       break;
   }
   return e;

@@ -18,6 +18,8 @@ namespace minnow::format {
 inline constexpr uint32_t kSchemaVersion = 0;
 /// Segments start on multiples of this; kernels load whole 64-byte lines.
 inline constexpr uint64_t kSegmentAlignment = 64;
+/// Codes of quantised slabs, and their strides, are multiples of this: the unit of kernels/common/quantised.h.
+inline constexpr uint64_t kUnitAlignment = 16;
 /// Segments of at least this size start on a page (16 KiB, the largest page size in the field).
 inline constexpr uint64_t kPageAlignment = 16384;
 /// Kernels may read so many bytes past the end of a slab.
@@ -94,6 +96,10 @@ struct SlabExtent {
   uint64_t unit_bytes = 0;   ///< codes in one of them
   uint64_t scale_units = 0;  ///< rows, panels or groups of channels
   uint64_t scales_per_unit = 0;
+  /// 4-bit zeros lie by sixteens.
+  uint64_t zero_bytes(ZeroType type) const {
+    return type == ZeroType::u4 ? (scales_per_unit + 15) / 16 * 8 : type == ZeroType::u8 ? scales_per_unit : 0;
+  }
 };
 SlabExtent extent_of(const Slab& slab, Layout layout, uint32_t rows);
 

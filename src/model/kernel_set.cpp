@@ -8,7 +8,11 @@ KernelSet select_kernels(uint32_t isa) {
   k.linear_f32 = select_linear_float(LinearFloatOp::linear_f32_f32_f32, isa);
   k.linear_f16 = select_linear_float(LinearFloatOp::linear_f32_f32_f16, isa);
   k.linear_bf16 = select_linear_float(LinearFloatOp::linear_f32_f32_bf16, isa);
-  k.linear_w8 = select_linear_q8(LinearQ8Op::linear_f32_q8_w8, isa);
+  k.gemv_panel = select_gemv_panel(GemvPanelOp::gemv_panel_f32_q8_wn, isa);
+  k.gemv_row = select_gemv_row(GemvRowOp::gemv_row_f32_q8_wn, isa);
+  k.gemv_channel = select_gemv_channel(GemvChannelOp::gemv_channel_f32_q8_wn, isa);
+  k.expand = select_expand(ExpandOp::expand_u8_wn, isa);
+  k.gemm = select_gemm(GemmOp::gemm_f32_q8_u8, isa);
   k.quantize = select_quantize(QuantizeOp::quantize_q8_f32, isa);
   k.qk_f32 = select_attention_qk(AttentionQkOp::attn_qk_f32_f32_f32, isa);
   k.qk_f16 = select_attention_qk(AttentionQkOp::attn_qk_f32_f32_f16, isa);

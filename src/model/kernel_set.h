@@ -8,8 +8,12 @@
 #include "kernels/attention_qk/attention_qk.h"
 #include "kernels/axpy/axpy.h"
 #include "kernels/convert/convert.h"
+#include "kernels/expand/expand.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemv_channel/gemv_channel.h"
+#include "kernels/gemv_panel/gemv_panel.h"
+#include "kernels/gemv_row/gemv_row.h"
 #include "kernels/linear_float/linear_float.h"
-#include "kernels/linear_q8/linear_q8.h"
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rope/rope.h"
@@ -20,7 +24,11 @@ namespace minnow::model {
 struct KernelSet {
   uint32_t isa = 0;  ///< the mask they were chosen for
   const LinearFloatKernel *linear_f32 = nullptr, *linear_f16 = nullptr, *linear_bf16 = nullptr;
-  const LinearQ8Kernel* linear_w8 = nullptr;
+  const GemvPanelKernel* gemv_panel = nullptr;
+  const GemvRowKernel* gemv_row = nullptr;
+  const GemvChannelKernel* gemv_channel = nullptr;
+  const ExpandKernel* expand = nullptr;
+  const GemmKernel* gemm = nullptr;
   const QuantizeKernel* quantize = nullptr;
   const AttentionQkKernel *qk_f32 = nullptr, *qk_f16 = nullptr, *qk_q8 = nullptr;
   const AttentionPvKernel *pv_f32 = nullptr, *pv_f16 = nullptr, *pv_q8 = nullptr;

@@ -4,14 +4,14 @@
 
 #include "base/checked.h"
 #include "base/cpu.h"
+#include "kernels/common/codes_scalar.h"
 
 namespace minnow::model {
 namespace {
 
 Status check_supported(const LinearWeights& w) {
   for (const SlabWeights& s : w.slabs) {
-    const bool known = w.layout == Layout::row && (format::is_float(s.code) || s.code == CodeType::u8);
-    if (!known) {
+    if (w.layout != Layout::row && format::is_float(s.code)) {
       return fail(Code::unsupported, "linear '", w.name, "' stores ", format::name_of(s.code), " in ",
                   format::name_of(w.layout), " layout, for which this version has no kernel");
     }
@@ -22,9 +22,14 @@ Status check_supported(const LinearWeights& w) {
     if (s.group != 0 && s.scale_type != format::ScaleType::f16) {
       return fail(Code::unsupported, "linear '", w.name, "' has scales that are not f16");
     }
-    if (s.zero_type == format::ZeroType::u4) {
-      return fail(Code::unsupported, "linear '", w.name,
-                  "' has 4-bit zeros, for which this version has no kernel");
+    const bool wide = s.code == CodeType::u8;
+    if (s.zero_type == format::ZeroType::u8 || (wide && s.zero_type != format::ZeroType::midpoint)) {
+      return fail(Code::unsupported, "linear '", w.name, "' has 8-bit zeros, or zeros for 8-bit codes, for which ",
+                  "this version has no kernel");
+    }
+    if (s.group != 0 && s.first % s.group != 0 && &s != &w.slabs.front()) {
+      return fail(Code::unsupported, "linear '", w.name, "' has a slab that starts at channel ", s.first,
+                  ", which is not a multiple of its group of ", s.group);
     }
   }
   if (w.thresholds != nullptr || w.input_centre != nullptr) {
@@ -38,19 +43,40 @@ InputForm form_of(const LinearWeights& w) {
   InputForm f;
   f.order = w.input_order;
   for (const SlabWeights& s : w.slabs) {
-    InputPiece p{s.first, s.count, s.padded, s.group};
+    InputPiece p{};
+    p.first = s.first, p.count = s.count, p.padded = s.padded, p.group = s.group, p.groups = s.groups;
     if (s.group == 0) {
       p.offset = f.floats;
       f.floats += s.padded;
     } else {
       p.offset = f.codes;
       p.group_offset = f.groups;
-      f.codes += s.padded;
-      f.groups += s.groups;
+      f.codes = p.codes_end = round_up(f.codes + s.padded, uint32_t{kInputPadding});
+      f.groups = p.groups_end = round_up(f.groups + s.groups, uint32_t{kInputGroupPadding});
     }
     f.pieces.push_back(p);
   }
+  // Rows a power of two apart would fall into the same few sets of the first-level cache.
+  if (f.codes != 0) f.codes += 64;
   return f;
+}
+
+/// Pieces of an eighth of what is left, whole groups each.
+std::vector<ChannelPiece> channel_pieces(const LinearWeights& w) {
+  uint32_t left = 0;
+  for (const SlabWeights& s : w.slabs) left += s.padded;
+  std::vector<ChannelPiece> out;
+  for (uint32_t i = 0; i < w.slabs.size(); ++i) {
+    const SlabWeights& s = w.slabs[i];
+    for (uint32_t k = 0; k < s.padded;) {
+      const uint32_t wanted = round_up(std::max(left / 8, 128u), 128u);  // a multiple of every group size
+      const uint32_t end = std::min(s.padded, k + wanted);
+      out.push_back({i, k, end});
+      left -= end - k;
+      k = end;
+    }
+  }
+  return out;
 }
 
 class Builder {
@@ -61,6 +87,13 @@ class Builder {
     if (w == nullptr) return {};
     MINNOW_TRY(check_supported(*w));
     slot.weights = w;
+    InputExtent& extent = plan_.input;
+    extent.float_tiles = extent.float_tiles || format::is_float(w->slabs.front().code);
+    if (w->layout == Layout::channel) {
+      slot.pieces = channel_pieces(*w);
+      extent.channel_pieces = std::max(extent.channel_pieces, static_cast<uint32_t>(slot.pieces.size()));
+      extent.channel_rows = std::max(extent.channel_rows, w->rows);
+    }
     InputForm f = form_of(*w);
     const auto found = std::find(plan_.forms.begin(), plan_.forms.end(), f);
     slot.form = static_cast<uint32_t>(found - plan_.forms.begin());
@@ -127,14 +160,24 @@ void dequantise_row(const LinearWeights& weights, uint32_t row, const KernelSet&
     } else if (format::is_float(s.code)) {
       const ConvertArgs args{codes, y, s.count};
       (s.code == CodeType::f16 ? kernels.f16_to_f32 : kernels.bf16_to_f32)->fn(&args);
-    } else {  // u8; other widths were refused by Plan::create
+    } else {
+      const int bits = static_cast<int>(format::bits_of(s.code));
       for (uint32_t g = 0; g < s.groups; ++g) {
-        float scale = 0.0f;
-        const ConvertArgs args{s.scales + row * s.scale_stride + 2 * g, &scale, 1};
-        kernels.f16_to_f32->fn(&args);
-        const int zero = s.zeros != nullptr ? s.zeros[row * s.zero_stride + g] : 128;
+        // Where a row's scales and zeros lie: a line of memory and a place in it.
+        const size_t line = weights.layout == Layout::row ? row : weights.layout == Layout::panel ? row / kPanelOutputs : g;
+        const size_t at = weights.layout == Layout::row     ? g
+                            : weights.layout == Layout::panel ? g * kPanelOutputs + row % kPanelOutputs
+                                                              : row;
+        const float scale = f32_of_f16(reinterpret_cast<const uint16_t*>(s.scales + line * s.scale_stride)[at]);
+        const float zero = zero_in_row(s.zeros != nullptr ? s.zeros + line * s.zero_stride : nullptr, bits, at);
         const uint32_t end = std::min(s.count, (g + 1) * s.group);
-        for (uint32_t i = g * s.group; i < end; ++i) y[i] = scale * static_cast<float>(int(codes[i]) - zero);
+        for (uint32_t i = g * s.group; i < end; ++i) {
+          const int code = weights.layout == Layout::row ? code_in_run(codes, bits, s.padded, i)
+                           : weights.layout == Layout::panel
+                               ? code_in_panel(s.codes + row / kPanelOutputs * s.code_stride, bits, row % kPanelOutputs, i)
+                               : code_in_run(s.codes + i * s.code_stride, bits, weights.rows, row);
+          y[i] = scale * (static_cast<float>(code) - zero);
+        }
       }
     }
   }

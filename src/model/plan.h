@@ -19,8 +19,10 @@ namespace minnow::model {
 struct InputPiece {
   uint32_t first = 0, count = 0, padded = 0;
   uint32_t group = 0;   // 0: floats; else int8 codes with a scale and a sum per group
+  uint32_t groups = 0;
   uint32_t offset = 0;  // in codes (bytes) or floats
   uint32_t group_offset = 0;
+  uint32_t codes_end = 0, groups_end = 0;  // the next piece's: between lie the zeros that kernels want
 };
 
 /// A form of input: linears that read the same activations in the same form share one preparation.
@@ -33,9 +35,17 @@ struct InputForm {
   bool operator==(const InputForm& other) const;
 };
 
+/// Channels [k0, k1) of a slab of a channel-layout linear: what one thread adds up into a vector of its own.
+struct ChannelPiece {
+  uint32_t slab = 0, k0 = 0, k1 = 0;
+};
+
 struct PlanLinear {
   const LinearWeights* weights = nullptr;  ///< nullptr: the model has no such linear
   uint32_t form = 0;                       ///< index into Plan::forms
+  /// Channel layout only. Cut by shape alone and added in this order, so that results do not depend on threads; large
+  /// ones first, so that threads finish together.
+  std::vector<ChannelPiece> pieces;
   explicit operator bool() const { return weights != nullptr; }
 };
 
@@ -44,9 +54,12 @@ struct PlanLayer {
   PlanLinear q, k, v, o, gate, up, down;
 };
 
-/// Upper bounds over all forms, for the workspace.
+/// Upper bounds over all forms and linears, for the workspace.
 struct InputExtent {
   uint32_t floats = 0, codes = 0, groups = 0;
+  uint32_t channel_pieces = 0;  ///< of one channel-layout linear
+  uint32_t channel_rows = 0;    ///< its outputs
+  bool float_tiles = false;     ///< some linear stores floats
 };
 
 struct Plan {

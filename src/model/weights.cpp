@@ -216,7 +216,9 @@ uint64_t LinearWeights::bytes() const {
   uint64_t total = 0;
   for (const SlabWeights& s : slabs) {
     total += uint64_t{rows} * s.count * format::bits_of(s.code) / 8;
-    total += uint64_t{rows} * s.groups * (format::size_of(s.scale_type) + (s.zeros != nullptr ? 1 : 0));
+    const uint64_t factors = uint64_t{rows} * s.groups;
+    total += factors * format::size_of(s.scale_type);
+    if (s.zeros != nullptr) total += s.zero_type == format::ZeroType::u4 ? factors / 2 : factors;
   }
   return total;
 }

@@ -1,0 +1,6 @@
+#define MINNOW_INT "kernels/common/int_neon.h"
+#include "kernels/gemv_panel/body.h"
+
+extern "C" void gemv_panel_f32_q8_wn__16x32_neon_dotprod(const GemvPanelArgs* args) {
+  gemv_panel_body(args);
+}

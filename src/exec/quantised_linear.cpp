@@ -1,0 +1,141 @@
+#include "exec/quantised_linear.h"
+
+#include <algorithm>
+
+namespace minnow::exec {
+namespace {
+
+using model::InputForm;
+using model::InputPiece;
+using model::Layout;
+using model::LinearWeights;
+using model::Plan;
+using model::PlanLinear;
+using model::SlabWeights;
+
+/// Channels expanded at a time: two panels of them and twelve columns fit a first-level cache.
+constexpr size_t kTileChannels = 1024;
+constexpr size_t kTileGroups = kTileChannels / 32;
+
+QuantisedWeights view_of(const SlabWeights& s) {
+  QuantisedWeights w{};
+  w.bits = static_cast<int>(format::bits_of(s.code));
+  w.group = s.group;
+  w.codes = s.codes, w.stride = s.code_stride;
+  w.scales = reinterpret_cast<const uint16_t*>(s.scales), w.scale_stride = s.scale_stride;
+  w.zeros = s.zeros, w.zero_stride = s.zero_stride;
+  return w;
+}
+
+/// Prepared inputs of one slab from column m and channel k on.
+QuantisedInput input_of(const Workspace& ws, const InputForm& form, const InputPiece& piece, size_t m, size_t k) {
+  QuantisedInput x{};
+  x.codes = ws.input_codes + m * form.codes + piece.offset + k;
+  x.stride = form.codes;
+  const size_t at = m * form.groups + piece.group_offset + k / piece.group;
+  x.scales = ws.input_scales + at;
+  x.zs = ws.input_zs + at;
+  x.group_stride = form.groups;
+  return x;
+}
+
+/// Rows [n0, n1) times columns, straight from the stored bytes.
+void run_direct(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t n0, size_t n1,
+                const Columns& c) {
+  const LinearWeights& w = *linear.weights;
+  const InputForm& form = plan.forms[linear.form];
+  for (size_t i = 0; i < w.slabs.size(); ++i) {
+    const SlabWeights& s = w.slabs[i];
+    const QuantisedInput x = input_of(ws, form, form.pieces[i], c.m0, 0);
+    float* y = c.y + c.m0 * c.y_stride;
+    if (w.layout == Layout::panel) {
+      const GemvPanelArgs args{view_of(s), x, w.bias, y, c.y_stride, c.m1 - c.m0, n0, n1, s.padded, i > 0};
+      plan.kernels.gemv_panel->fn(&args);
+    } else {
+      const GemvRowArgs args{view_of(s), x, w.bias, y, n0, n1, s.padded, i > 0};
+      plan.kernels.gemv_row->fn(&args);
+    }
+  }
+}
+
+/// The same through tiles of plain bytes.
+void run_tiles(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t n0, size_t n1, const Columns& c,
+               uint32_t slot) {
+  const LinearWeights& w = *linear.weights;
+  const InputForm& form = plan.forms[linear.form];
+  auto* codes = reinterpret_cast<uint8_t*>(ws.tile_of(slot));
+  float* scales = reinterpret_cast<float*>(codes + kTileRows * kTileChannels);
+  float* zeros = scales + kTileRows * kTileGroups;
+  for (size_t n = n0; n < n1; n += kTileRows) {
+    const size_t count = std::min(kTileRows, n1 - n);
+    bool first = true;
+    for (size_t i = 0; i < w.slabs.size(); ++i) {
+      const SlabWeights& s = w.slabs[i];
+      for (size_t k = 0; k < s.padded; k += kTileChannels) {
+        ExpandArgs e{};
+        e.w = view_of(s);
+        e.layout = w.layout == Layout::row     ? ExpandLayout::row
+                   : w.layout == Layout::panel ? ExpandLayout::panel
+                                               : ExpandLayout::channel;
+        e.n = w.rows, e.channels = s.padded;
+        e.n0 = n, e.rows = (count + kPanelOutputs - 1) / kPanelOutputs * kPanelOutputs;
+        e.k0 = k, e.k1 = std::min<size_t>(s.padded, k + kTileChannels);
+        e.codes = codes, e.scales = scales, e.zeros = zeros;
+        plan.kernels.expand->fn(&e);
+
+        GemmArgs g{};
+        g.codes = codes, g.scales = scales, g.zeros = zeros;
+        g.rows = e.rows, g.k = e.k1 - e.k0, g.group = s.group, g.bits = e.w.bits;
+        g.x = input_of(ws, form, form.pieces[i], c.m0, k);
+        g.m = c.m1 - c.m0, g.n = count;
+        g.bias = w.bias != nullptr ? w.bias + n : nullptr;
+        g.y = c.y + c.m0 * c.y_stride + n, g.y_stride = c.y_stride;
+        g.accumulate = !first;
+        plan.kernels.gemm->fn(&g);
+        first = false;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+size_t quantised_tile_floats() {
+  return kTileRows * kTileChannels / sizeof(float) + 2 * kTileRows * kTileGroups;
+}
+
+void run_quantised(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t n0, size_t n1,
+                   const Columns& columns, uint32_t slot) {
+  const size_t m = columns.m1 - columns.m0;
+  const Layout layout = linear.weights->layout;
+  const bool direct = m == 1 ? layout != Layout::channel : layout == Layout::panel && m <= kFewColumns;
+  if (direct) run_direct(plan, ws, linear, n0, n1, columns);
+  else run_tiles(plan, ws, linear, n0, n1, columns, slot);
+}
+
+void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t index, uint32_t slot) {
+  const LinearWeights& w = *linear.weights;
+  const model::ChannelPiece& piece = linear.pieces[index];
+  const InputForm& form = plan.forms[linear.form];
+  GemvChannelArgs args{};
+  args.w = view_of(w.slabs[piece.slab]);
+  args.x = input_of(ws, form, form.pieces[piece.slab], 0, 0);
+  args.y = ws.partials + index * ws.partial_stride;
+  args.sums = ws.channel_sums + slot * ws.partial_stride;
+  args.n = w.rows, args.k0 = piece.k0, args.k1 = piece.k1;
+  plan.kernels.gemv_channel->fn(&args);
+}
+
+void add_channel_pieces(const Plan& plan, const Workspace& ws, const PlanLinear& linear, float* y) {
+  const LinearWeights& w = *linear.weights;
+  for (size_t i = 0; i < linear.pieces.size(); ++i) {
+    const AxpyArgs args{ws.partials + i * ws.partial_stride, y, w.rows, 1.0f, i == 0 ? 0.0f : 1.0f};
+    plan.kernels.axpy->fn(&args);
+  }
+  if (w.bias != nullptr) {
+    const AxpyArgs args{w.bias, y, w.rows, 1.0f, 1.0f};
+    plan.kernels.axpy->fn(&args);
+  }
+}
+
+}  // namespace minnow::exec

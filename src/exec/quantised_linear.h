@@ -1,0 +1,40 @@
+// Portions of quantised linears: one column straight from the stored bytes, more of them through expanded tiles.
+//
+// Goals: knows layouts and slabs, not threads; the same bytes serve decode and prefill, and no second copy is kept.
+#pragma once
+
+#include <cstddef>
+
+#include "exec/workspace.h"
+#include "model/plan.h"
+
+namespace minnow::exec {
+
+/// Outputs of a tile; portions of more than one column start at multiples of it.
+inline constexpr size_t kTileRows = 128;
+/// Portions of one column start at multiples of this.
+inline constexpr size_t kRowStep = 16;
+/// So many columns are still worth unpacking in registers, where the layout allows that.
+inline constexpr size_t kFewColumns = 4;
+
+/// Floats of a thread's tile scratch: expanded codes, scales, zeros.
+size_t quantised_tile_floats();
+
+/// Columns [m0, m1) of prepared inputs; y points at the first column of the chunk.
+struct Columns {
+  size_t m0, m1;
+  float* y;
+  size_t y_stride;
+};
+
+/// Outputs [n0, n1) for the columns, bias included. A channel-layout linear needs more than one column.
+void run_quantised(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t n0, size_t n1,
+                   const Columns& columns, uint32_t slot);
+
+/// One column, channel layout: piece `index` into its partial vector.
+void run_channel_piece(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t index,
+                       uint32_t slot);
+/// y = bias + all partial vectors.
+void add_channel_pieces(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, float* y);
+
+}  // namespace minnow::exec
