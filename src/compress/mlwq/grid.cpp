@@ -94,8 +94,8 @@ Grid fit_grid(const float* w, const float* importance, uint32_t n, uint32_t bits
     if (s.error < best_error) best_error = s.error, best = g;
     return s;
   };
-  const int spread = weighted ? 2 : 0;
-  const float grain = weighted ? 0.05f : 0.02f;
+  const int spread = weighted ? 1 : 0;
+  const float grain = weighted ? 0.1f : 0.02f;
   for (int z = std::max(0, nearest - spread); z <= std::min(15, nearest + spread); ++z) {
     for (float gamma = 1.0f; gamma > 0.39f; gamma -= grain) {
       const Sums s = consider(gamma * range, z);

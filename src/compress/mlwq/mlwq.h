@@ -17,30 +17,56 @@ enum class Method : uint8_t { mlwq, gptq, rtn };
 
 struct MlwqOptions {
   Method method = Method::mlwq;
-  double bits = 4.0;         ///< ceiling: bits of the whole file per parameter
-  uint64_t fixed_bytes = 0;  ///< bytes of the file that are no linear's codes, scales, zeros
-  std::vector<std::string> calibration, held_out;
-  uint32_t sequences = 128, sensitivity_sequences = 32, length = 2048;
+  bool paper = false;  ///< as published: widths 2 and 3, fixed classes, embedding and head as 16-bit floats
+  double bits = 4.0;   ///< ceiling: bits of the whole file per parameter
+  std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
+  std::vector<std::string> held_out;     ///< text files to report the loss on
+  uint32_t sequences = 128, length = 2048;
+  uint32_t held_out_sequences = 1u << 20;
   uint64_t seed = 1;
   uint32_t threads = 0;
-  double damping = 0.01;
-  uint32_t descents = 3;
-  bool weighted_tokens = true;  ///< weigh each token by its gradient
-  bool propagate = true;        ///< moments from what the quantised blocks before hand on
+  std::string checkpoint;  ///< directory that lets an interrupted run resume; empty: none
+
+  // The method's parts, each with its row in docs/compression.md.
   ClipSearch clip = ClipSearch::weighted;
+  uint32_t descents = 3;  ///< rounds over codes and scales after error compensation
+  bool compensate = true;
+  bool weighted_tokens = true;  ///< tokens count by the gradient they carry
+  bool propagate = true;        ///< moments of what the quantised blocks hand on
+  bool across = true;           ///< one budget for all linears; false: the same scheme everywhere
+  double damping = 0.01;
   SchemeSpace space;
+
   StageProgress progress;
   std::function<void(const std::string&)> log;
 };
 
-/// A quantised linear in place: which layer and role (layer -1: embedding, head and projections).
-struct QuantisedModel {
-  std::vector<std::array<QuantisedLinear, kRoles>> blocks;
-  QuantisedLinear embedding, head, in, out;
-  ModelWeights values;  ///< what the codes stand for, in the model's own channel order
-  HeldOut before, after;
+/// One linear of the result, for reports.
+struct LinearSummary {
+  std::string name, slabs;
+  uint64_t bytes = 0, weights = 0;
+  double predicted_loss = 0.0;  ///< nats per token
 };
 
-Result<QuantisedModel> quantise_model(const ImportedModel& model, const MlwqOptions& options);
+/// What another budget would have given.
+struct CurvePoint {
+  double bits = 0.0, loss = 0.0;
+};
+
+struct QuantisedModel {
+  QuantisedSet linears;  ///< what the packer takes
+  ImportedModel model;   ///< the model with its channels reordered as `linears` has them
+  ModelWeights values;   ///< what the codes stand for, in the source's own channel order
+  HeldOut after;         ///< tokens 0: no held-out text was given
+  std::vector<LinearSummary> summary;
+  std::vector<CurvePoint> curve;
+  std::vector<std::pair<std::string, double>> seconds;  ///< by stage
+};
+
+/// Writes a file to measure its size; what compress_model() makes of a set of linears.
+using MeasureFile = std::function<Result<uint64_t>(const ImportedModel& model, const QuantisedSet& linears)>;
+
+Result<QuantisedModel> quantise_model(const ImportedModel& model, const MlwqOptions& options,
+                                      const MeasureFile& measure);
 
 }  // namespace minnow::compress

@@ -83,6 +83,7 @@ HeldOut evaluate(const Network& net, const ModelWeights& w, const Sequences& seq
           const std::vector<float> raw(p, p + other.cols());
           const ExpSum e = exp_in_place(p, other.cols());
           const double log_sum = e.max + std::log(e.sum);
+          parts[s].reference_nll += log_sum - raw[static_cast<size_t>(ids[t0 + r + 1])];
           double kld = 0.0;
           for (size_t v = 0; v < other.cols(); ++v) kld += p[v] / e.sum * (raw[v] - log_sum - l[v] + total);
           parts[s].kld += kld;
@@ -91,10 +92,14 @@ HeldOut evaluate(const Network& net, const ModelWeights& w, const Sequences& seq
     }
   });
   HeldOut sum;
-  for (const HeldOut& p : parts) sum.nll += p.nll, sum.kld += p.kld, sum.tokens += p.tokens;
+  for (const HeldOut& p : parts) {
+    sum.nll += p.nll, sum.tokens += p.tokens;
+    sum.kld += p.kld, sum.reference_nll += p.reference_nll;
+  }
   const auto n = static_cast<double>(std::max<uint64_t>(sum.tokens, 1));
   sum.nll /= n;
   sum.kld /= n;
+  sum.reference_nll /= n;
   return sum;
 }
 

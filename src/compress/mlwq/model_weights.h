@@ -30,8 +30,15 @@ Status for_sequences(ThreadPool& pool, size_t count,
 std::vector<Matrix> hidden_states(const Network& net, const ModelWeights& w, const Sequences& sequences,
                                   ThreadPool& pool);
 
+/// Sequences drawn from the model itself, token by token at temperature 1, many in lockstep: `count` of
+/// `length` tokens, each made of pieces that start anew. The same seed gives the same tokens.
+Result<Sequences> sample_sequences(const Network& net, const ModelWeights& w, int32_t bos, uint32_t length,
+                                   uint32_t count, uint64_t seed, ThreadPool& pool,
+                                   const StageProgress& progress);
+
 struct HeldOut {
-  double nll = 0.0, kld = 0.0;  ///< nats per token; kld against `reference` where there is one
+  double nll = 0.0;                       ///< nats per token
+  double kld = 0.0, reference_nll = 0.0;  ///< from and of the reference, where there is one
   uint64_t tokens = 0;
 };
 /// Mean loss over the tokens of each sequence from `skip` on. `reference`: hidden states (and weights) of

@@ -136,17 +136,18 @@ void Network::norm_backward(const NormParameters& p, const Matrix& x, const Matr
   }
 }
 
-void Network::rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse) const {
+void Network::rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse, const size_t* position) const {
   if (rope < 0) return;
   const Matrix &c = cosine_[static_cast<size_t>(rope)], &s = sine_[static_cast<size_t>(rope)];
   std::vector<float> negative(s.cols());
   for (size_t t = 0; t < x.rows(); ++t) {
-    const float* sine = s.row(t);
+    const size_t at = position != nullptr ? *position : t;
+    const float* sine = s.row(at);
     if (inverse) {  // the transpose of a scaled rotation
       for (size_t j = 0; j < negative.size(); ++j) negative[j] = -sine[j];
       sine = negative.data();
     }
-    const RopeArgs args{x.row(t), config_.head_dim, heads, config_.rotary_dim, c.row(t), sine};
+    const RopeArgs args{x.row(t), config_.head_dim, heads, config_.rotary_dim, c.row(at), sine};
     kernels_.rope->fn(&args);
   }
 }
@@ -160,6 +161,16 @@ void Network::qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, 
 }
 
 void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out) const {
+  forward_with(w, x, t, out, nullptr);
+}
+
+void Network::forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& t,
+                           Matrix& out) const {
+  forward_with(w, x, t, out, &cache);
+}
+
+void Network::forward_with(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out,
+                           StepCache* cache) const {
   const format::Config& c = config_;
   const auto bias = [&](Role r) -> const std::vector<float>& { return w.bias[static_cast<size_t>(r)]; };
   const bool pre = c.norm_placement == NormPlacement::pre || c.norm_placement == NormPlacement::sandwich;
@@ -178,9 +189,14 @@ void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& o
     qk_norm(w.q_norm, c.head_count, t.q_raw, t.q);
     qk_norm(w.k_norm, c.kv_head_count, t.k_raw, t.k);
   }
-  rotate(w.rope, c.head_count, t.q, false);
-  rotate(w.rope, c.kv_head_count, t.k, false);
-  attention(w, t);
+  const size_t* position = cache != nullptr ? &cache->position : nullptr;
+  rotate(w.rope, c.head_count, t.q, false, position);
+  rotate(w.rope, c.kv_head_count, t.k, false, position);
+  if (cache != nullptr) {
+    attention_step(w, t, *cache);
+  } else {
+    attention(w, t);
+  }
   linear(t.attn, w[Role::o], bias(Role::o), t.attn_branch);
   Matrix normed;
   const auto branch = [&](const NormParameters& p, const Matrix& b) -> const Matrix& {
@@ -311,8 +327,8 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
   }
 }
 
-void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in,
-                    Matrix& out) const {
+void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out,
+                    const size_t* position) const {
   Matrix rows;
   rows.shape(tokens.size(), embedding.cols());
   for (size_t t = 0; t < tokens.size(); ++t)
@@ -323,7 +339,11 @@ void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, co
     linear(rows, in, model_.embedding_in.bias, out);
   }
   scale_all(out, config_.embedding_scale);
-  if (!model_.positions.empty()) add_scaled(1.0f, model_.positions.data(), out.data(), out.size());
+  if (model_.positions.empty()) return;
+  for (size_t t = 0; t < out.rows(); ++t) {
+    const size_t at = position != nullptr ? *position : t;
+    add_scaled(1.0f, model_.positions.data() + at * out.cols(), out.row(t), out.cols());
+  }
 }
 
 void Network::embed_backward(const Matrix& dx, const Matrix& in, Matrix& dy) const {

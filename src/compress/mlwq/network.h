@@ -72,6 +72,12 @@ struct BlockGradients {
   NormParameters attn_norm, attn_post_norm, ffn_norm, ffn_post_norm, q_norm, k_norm;
 };
 
+/// Keys and values of one block for sequences that grow together, a token of each at a time.
+struct StepCache {
+  std::vector<Matrix> k, v;  // one a sequence, (tokens, kv heads * head_dim)
+  size_t position = 0;       ///< of the token that comes next
+};
+
 class Network {
  public:
   /// Sequences up to `tokens` long. The model must outlive the network.
@@ -82,13 +88,18 @@ class Network {
 
   /// out = block(x). `tape` may be reused; it is always filled.
   void forward(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out) const;
+  /// The same for one more token of each of several sequences: row i of x is that of sequence i. The caller
+  /// counts cache.position on.
+  void forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& tape, Matrix& out) const;
   /// dx = gradient at the block's input, from that at its output; fills tape.dy. `gradients` may be null.
   void backward(const BlockWeights& w, const Matrix& x, Tape& tape, const Matrix& dout, Matrix& dx,
                 BlockGradients* gradients) const;
 
   /// The hidden state before the first block. `embedding` (vocab, embedding), `in` (hidden, embedding) or
   /// empty.
-  void embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out) const;
+  /// Token t stands at position t, or each at `position`.
+  void embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out,
+             const size_t* position = nullptr) const;
   /// dx (tokens, hidden) back to dy at the rows of the embedding (tokens, embedding).
   void embed_backward(const Matrix& dx, const Matrix& in, Matrix& dy) const;
 
@@ -103,12 +114,15 @@ class Network {
   void logits_backward(const Matrix& logits, Matrix& dlogits) const;
 
  private:
+  void forward_with(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out, StepCache* cache) const;
   void norm(const NormParameters& p, const Matrix& x, Matrix& y) const;
   void norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx, Write write,
                      NormParameters* gradient) const;
-  void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse) const;
+  /// Row t by the angles of position t, or all rows by those of `position`.
+  void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse, const size_t* position = nullptr) const;
   void qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, Matrix& y) const;
   void attention(const BlockWeights& w, Tape& tape) const;
+  void attention_step(const BlockWeights& w, Tape& tape, StepCache& cache) const;
   void attention_backward(const BlockWeights& w, const Tape& tape, const Matrix& dattn, Matrix& dq,
                           Matrix& dk, Matrix& dv) const;
   void activation_backward(Tape& tape, const Matrix& dinner) const;

@@ -65,6 +65,32 @@ void Network::attention(const BlockWeights& w, Tape& t) const {
   }
 }
 
+void Network::attention_step(const BlockWeights& w, Tape& t, StepCache& cache) const {
+  const size_t dim = config_.head_dim, group = config_.group_size(), at = cache.position;
+  const size_t first = w.sliding_window != 0 && at + 1 > w.sliding_window ? at + 1 - w.sliding_window : 0;
+  t.attn.shape(t.q.rows(), t.q.cols());
+  std::vector<float> scores(at + 1 - first);
+  for (size_t i = 0; i < t.q.rows(); ++i) {
+    Matrix &k = cache.k[i], &v = cache.v[i];
+    std::copy_n(t.k.row(i), t.k.cols(), k.row(at));
+    std::copy_n(t.v.row(i), t.v.cols(), v.row(at));
+    for (size_t h = 0; h < config_.head_count; ++h) {
+      const size_t from = h / group * dim;
+      for (size_t p = first; p <= at; ++p) {
+        float s =
+            static_cast<float>(dot(t.q.row(i) + h * dim, k.row(p) + from, dim)) * config_.attention_scale;
+        if (config_.attention_softcap > 0.0f)
+          s = config_.attention_softcap * std::tanh(s / config_.attention_softcap);
+        scores[p - first] = s;
+      }
+      softmax_in_place(scores.data(), scores.size());
+      float* out = t.attn.row(i) + h * dim;
+      std::fill(out, out + dim, 0.0f);
+      for (size_t p = first; p <= at; ++p) add_scaled(scores[p - first], v.row(p) + from, out, dim);
+    }
+  }
+}
+
 void Network::attention_backward(const BlockWeights& w, const Tape& t, const Matrix& dattn, Matrix& dq,
                                  Matrix& dk, Matrix& dv) const {
   const size_t dim = config_.head_dim, tokens = t.q.rows(), group = config_.group_size();

@@ -13,14 +13,38 @@ std::string Scheme::text() const {
   return s;
 }
 
-uint64_t bytes_of(const Scheme& scheme, uint64_t rows) {
-  uint64_t total = 0;
-  for (const SlabSpec& s : scheme.slabs) {
-    const uint64_t channels = round_up(uint64_t{s.count}, uint64_t{s.bits < 4 ? 64u : 32u});
-    const uint64_t groups = ceil_div(uint64_t{s.count}, uint64_t{s.group});
-    total += rows * channels * s.bits / 8 + rows * groups * 2 + (s.bits == 8 ? 0 : rows * groups / 2);
+format::CodeType code_type(uint32_t bits) {
+  return bits == 2   ? format::CodeType::u2
+         : bits == 3 ? format::CodeType::u3
+         : bits == 4 ? format::CodeType::u4
+                     : format::CodeType::u8;
+}
+
+uint64_t bytes_of(const Scheme& scheme, uint32_t rows, format::Layout layout) {
+  uint64_t total = 0, stride = 0;
+  uint32_t first = 0;
+  for (const SlabSpec& spec : scheme.slabs) {
+    format::Slab s;
+    s.code = code_type(spec.bits);
+    s.group = static_cast<uint16_t>(spec.group);
+    s.first_channel = first, s.count = spec.count;
+    first += spec.count;
+    const format::SlabExtent e = format::extent_of(s, layout, rows);
+    const uint64_t scales = e.scales_per_unit * sizeof(uint16_t);
+    const uint64_t zeros = e.zero_bytes(spec.bits == 8 ? format::ZeroType::midpoint : format::ZeroType::u4);
+    if (layout == format::Layout::row) {
+      stride = round_up(stride + e.unit_bytes + scales + zeros, format::kUnitAlignment);
+    } else {
+      total += e.units * e.unit_bytes + e.scale_units * (scales + zeros);
+    }
   }
-  return total;
+  return layout == format::Layout::row ? stride * rows : total;
+}
+
+format::Layout skippable_layout(const Scheme& scheme, uint32_t rows) {
+  const uint64_t row = bytes_of(scheme, rows, format::Layout::row),
+                 panel = bytes_of(scheme, rows, format::Layout::panel);
+  return row > panel + panel / 32 ? format::Layout::panel : format::Layout::row;
 }
 
 std::vector<Group> groups_of(const Scheme& scheme) {
@@ -48,7 +72,7 @@ std::vector<Scheme> candidate_schemes(uint32_t cols, const SchemeSpace& space) {
       if (width != 8 || group == space.groups.back() || group == 64) add({{{width, group, cols}}});
     }
     const uint32_t unit = std::max(group, 64u);
-    if (!space.split || cols % unit != 0 || cols / unit < 2) continue;
+    if (!space.split || group == 32 || cols % unit != 0 || cols / unit < 2) continue;
     const std::pair<uint32_t, uint32_t> pairs[] = {{3, 2}, {4, 3}, {4, 2}, {8, 4}};
     std::vector<uint32_t> counts;  // of the wider class
     for (uint32_t eighths = 1; eighths < 8; ++eighths) {
@@ -136,6 +160,42 @@ Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& 
     chosen[best] = best_candidate;
   }
   return chosen;
+}
+
+Result<std::vector<size_t>> allocate_evenly(const std::vector<std::vector<Candidate>>& linears,
+                                            uint64_t budget) {
+  // Schemes of one slab are known by width and group, whatever the linear's width.
+  const auto find = [](const std::vector<Candidate>& list, uint32_t bits, uint32_t group) {
+    for (size_t i = 0; i < list.size(); ++i) {
+      const auto& slabs = list[i].scheme.slabs;
+      if (slabs.size() == 1 && slabs[0].bits == bits && slabs[0].group == group) return i;
+    }
+    return list.size();
+  };
+  std::vector<size_t> best;
+  double best_loss = std::numeric_limits<double>::infinity();
+  uint64_t least = std::numeric_limits<uint64_t>::max();
+  for (const Candidate& c : linears.front()) {
+    if (c.scheme.slabs.size() != 1) continue;
+    std::vector<size_t> chosen;
+    double loss = 0.0;
+    uint64_t bytes = 0;
+    for (const auto& list : linears) {
+      const size_t i = find(list, c.scheme.slabs[0].bits, c.scheme.slabs[0].group);
+      if (i == list.size()) break;
+      chosen.push_back(i);
+      loss += list[i].loss;
+      bytes += list[i].bytes;
+    }
+    if (chosen.size() != linears.size()) continue;
+    least = std::min(least, bytes);
+    if (bytes <= budget && loss < best_loss) best_loss = loss, best = std::move(chosen);
+  }
+  if (best.empty()) {
+    return fail(Code::invalid_argument, "even the smallest width takes ", least, " bytes of weights, ",
+                budget, " remain within the budget; ask for more bits");
+  }
+  return best;
 }
 
 }  // namespace minnow::compress

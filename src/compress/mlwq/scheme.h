@@ -23,8 +23,12 @@ struct Scheme {
   std::string text() const;  ///< "4:64x64|3:64x128|2:64x64" (bits : group x channels)
 };
 
-/// Bytes of codes, scales and zeros of a linear with `rows` outputs.
-uint64_t bytes_of(const Scheme& scheme, uint64_t rows);
+/// Bytes of codes, scales and zeros of a linear with `rows` outputs, without the alignment between slabs.
+uint64_t bytes_of(const Scheme& scheme, uint32_t rows, format::Layout layout);
+/// The layout for a linear whose outputs may one day be skipped (`up`): rows, unless their padding costs
+/// more than a few percent, as it does where a row is short; then panels.
+format::Layout skippable_layout(const Scheme& scheme, uint32_t rows);
+format::CodeType code_type(uint32_t bits);
 std::vector<Group> groups_of(const Scheme& scheme);
 
 struct SchemeSpace {
@@ -44,5 +48,10 @@ struct Candidate {
 /// One candidate a linear, of least total loss within `budget` bytes: the lower hull of each linear, walked
 /// by marginal loss a byte, then the rest spent greedily. Errors: even the smallest do not fit.
 Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& linears, uint64_t budget);
+
+/// The same for plain methods: one scheme for all linears, the best within the budget that all of them
+/// have.
+Result<std::vector<size_t>> allocate_evenly(const std::vector<std::vector<Candidate>>& linears,
+                                            uint64_t budget);
 
 }  // namespace minnow::compress

@@ -67,6 +67,13 @@ struct HeadPass {
   }
 };
 
+/// All tokens alike, the sum kept.
+void level(std::vector<float>& weights) {
+  double sum = 0.0;
+  for (float v : weights) sum += v;
+  std::fill(weights.begin(), weights.end(), static_cast<float>(sum / static_cast<double>(weights.size())));
+}
+
 void normalise_rows(LinearSensitivity& s, std::vector<double> outputs) {
   double mean = 0.0;
   for (double v : outputs) mean += v / static_cast<double>(outputs.size());
@@ -77,7 +84,8 @@ void normalise_rows(LinearSensitivity& s, std::vector<double> outputs) {
 }  // namespace
 
 Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& w, const Sequences& sequences,
-                                        uint64_t seed, ThreadPool& pool, const StageProgress& progress) {
+                                        bool weighted, uint64_t seed, ThreadPool& pool,
+                                        const StageProgress& progress) {
   const size_t blocks = w.blocks.size(), count = sequences.size(), round = pool.threads();
   Sensitivity out;
   out.blocks.resize(blocks);
@@ -109,7 +117,9 @@ Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& 
       tokens += static_cast<double>(x[i][0].rows());
       out.nll += heads[i].nll;
       for (size_t v = 0; v < head_outputs.size(); ++v) head_outputs[v] += heads[i].outputs[v];
-      add_moments(out.head.moments, heads[i].finished, heads[i].token_weights.data(), pool);
+      std::vector<float>& weights = heads[i].token_weights;
+      if (!weighted) level(weights);
+      add_moments(out.head.moments, heads[i].finished, weights.data(), pool);
     }
     if (!tick(n * (blocks + 1))) return fail(Code::cancelled, "cancelled");
     for (size_t b = blocks; b-- > 0;) {
@@ -125,6 +135,7 @@ Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& 
           const auto role = static_cast<size_t>(r);
           std::vector<float>& weights = out.token_weights[first + i][b][role];
           add_squares(tapes[i].dy[role], weights, outputs[b][role]);
+          if (!weighted) level(weights);
           add_moments(out.blocks[b].linear[role].moments, tapes[i].input(r), weights.data(), pool);
         }
       }

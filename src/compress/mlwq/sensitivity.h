@@ -38,7 +38,9 @@ struct Sensitivity {
   double nll = 0.0;  // of the float model on these sequences
 };
 
+/// `weighted` false: every token counts the same in the moments, as in GPTQ.
 Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& w, const Sequences& sequences,
-                                        uint64_t seed, ThreadPool& pool, const StageProgress& progress);
+                                        bool weighted, uint64_t seed, ThreadPool& pool,
+                                        const StageProgress& progress);
 
 }  // namespace minnow::compress
