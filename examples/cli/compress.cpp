@@ -2,8 +2,11 @@
 #include "compress/compress.h"
 
 #include <csignal>
+#include <fstream>
 
 #include "common.h"
+#include "compress/budget.h"
+#include "compress/report.h"
 
 namespace cli {
 namespace {
@@ -14,10 +17,14 @@ using minnow::compress::Storage;
 volatile std::sig_atomic_t interrupted = 0;
 
 struct Options {
-  std::string input, output, storage16 = "source", chat_format, method = "rtn";
-  uint32_t width = 0, head_width = 0, group = 64, threads = 0;
+  std::string input, output, storage16 = "source", chat_format, method, report;
+  std::vector<std::string> calibration, held_out;
+  uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048;
+  uint64_t seed = 1;
   double bits = 0.0;
-  bool json = false, no_retrieval = false;
+  bool json = false, no_retrieval = false, paper = false;
+  /// A budget for the whole file, which the compressor spends; else one storage for all linears.
+  bool budget() const { return paper || (bits != 0.0 && bits != 16.0 && bits != 32.0); }
 };
 
 Storage float_storage(const Options& o, double bits) {
@@ -45,12 +52,10 @@ CompressOptions settings(const Options& o) {
   c.group = o.group;
   c.threads = o.threads;
   c.chat_format = o.chat_format;
-  if (o.bits != 0.0) {
-    if (o.bits != 16.0 && o.bits != 32.0) {
-      throw Misuse{
-          {"--bits " + std::to_string(o.bits) +
-           ": this version stores 16 or 32 bits as floats; for codes of 2, 3, 4 or 8 bits give --width"}};
-    }
+  if (!o.budget() && !o.method.empty() && o.method != "rtn") {
+    throw Misuse{{"--method " + o.method + " spends a budget: give --bits B, say --bits 3.5"}};
+  }
+  if (o.bits == 16.0 || o.bits == 32.0) {
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {
     c.storage = c.head_storage = code_storage(o.width != 0 ? o.width : 8, "--width", "2, 3, 4 or 8");
@@ -62,33 +67,97 @@ CompressOptions settings(const Options& o) {
   return c;
 }
 
+minnow::compress::MlwqOptions budget_settings(const Options& o) {
+  if (o.bits != 0.0 && (o.bits < 1.0 || o.bits > 32.0)) {
+    throw Misuse{{"--bits " + std::to_string(o.bits) +
+                  ": a budget lies between 2 and 8 bits a parameter; 16 and 32 "
+                  "store floats"}};
+  }
+  using minnow::compress::Method;
+  minnow::compress::MlwqOptions m;
+  m.method = o.method == "rtn" ? Method::rtn : o.method == "gptq" ? Method::gptq : Method::mlwq;
+  m.bits = o.bits;
+  m.paper = o.paper;
+  m.calibration = o.calibration;
+  m.held_out = o.held_out;
+  m.sequences = o.sequences;
+  m.length = o.length;
+  m.seed = o.seed;
+  m.threads = o.threads;
+  return m;
+}
+
+void print(const Options& o, const minnow::compress::BudgetReport& r,
+           const std::vector<std::string>& warnings) {
+  nlohmann::json j = {{"output", o.output},
+                      {"file_bytes", r.file.file_bytes},
+                      {"parameters", r.file.parameters},
+                      {"bits_per_parameter", r.file.bits_per_parameter()},
+                      {"warnings", warnings}};
+  if (r.held_out.tokens != 0) {
+    j["held_out"] = {{"tokens", r.held_out.tokens},
+                     {"nll_before", r.held_out.reference_nll},
+                     {"nll_after", r.held_out.nll},
+                     {"kld", r.held_out.kld}};
+  }
+  for (const auto& l : r.linears) {
+    j["linears"].push_back({{"name", l.name},
+                            {"slabs", l.slabs},
+                            {"bytes", l.bytes},
+                            {"weights", l.weights},
+                            {"predicted_loss", l.predicted_loss}});
+  }
+  for (const auto& [stage, seconds] : r.seconds) j["seconds"][stage] = seconds;
+  if (o.json) {
+    std::printf("%s\n", j.dump().c_str());
+    return;
+  }
+  std::fprintf(stderr, "%s: %.2f MB, %.4f bits for each of %.1f M parameters\n", o.output.c_str(),
+               static_cast<double>(r.file.file_bytes) / 1e6, r.file.bits_per_parameter(),
+               static_cast<double>(r.file.parameters) / 1e6);
+  if (r.held_out.tokens != 0) {
+    std::fprintf(stderr, "held-out text: %.4f nats per token before, %.4f after, KL divergence %.4f\n",
+                 r.held_out.reference_nll, r.held_out.nll, r.held_out.kld);
+  }
+}
+
 void run_compress(const Options& o) {
   CompressOptions c = settings(o);
+  minnow::compress::MlwqOptions m;
+  if (o.budget()) m = budget_settings(o);
   auto imported = minnow::compress::import_model(o.input);
   if (!imported.ok()) throw Failure{imported.status().message()};
   for (const std::string& w : imported->warnings) std::fprintf(stderr, "warning: %s\n", w.c_str());
-  ProgressBar bar("compress");
   std::signal(SIGINT, [](int) { interrupted = 1; });  // ends cleanly: no half-written file stays behind
   std::signal(SIGTERM, [](int) { interrupted = 1; });
+  if (o.budget()) {
+    std::unique_ptr<ProgressBar> bar;
+    std::string at;
+    m.progress = [&](const char* stage, uint64_t done, uint64_t total) {
+      if (at != stage) bar = nullptr, bar = std::make_unique<ProgressBar>(at = stage);
+      bar->update(static_cast<double>(done) / static_cast<double>(total));
+      return interrupted == 0;
+    };
+    auto report = minnow::compress::compress_to_budget(*imported, m, c, o.output);
+    bar = nullptr;
+    if (!report.ok()) throw Failure{report.status().message()};
+    if (!o.report.empty()) {
+      const auto written = minnow::compress::write_report(*report, o.output, o.report);
+      if (!written.ok()) throw Failure{written.message()};
+    }
+    print(o, *report, imported->warnings);
+    return;
+  }
+  ProgressBar bar("compress");
   c.progress = [&](const char*, uint64_t done, uint64_t total) {
     bar.update(static_cast<double>(done) / static_cast<double>(total));
     return interrupted == 0;
   };
   auto report = minnow::compress::compress_model(*imported, c, o.output);
   if (!report.ok()) throw Failure{report.status().message()};
-  if (o.json) {
-    std::printf("%s\n", nlohmann::json{{"output", o.output},
-                                       {"file_bytes", report->file_bytes},
-                                       {"parameters", report->parameters},
-                                       {"bits_per_parameter", report->bits_per_parameter()},
-                                       {"warnings", imported->warnings}}
-                            .dump()
-                            .c_str());
-  } else {
-    std::fprintf(stderr, "%s: %.1f MB, %.2f bits for each of %.1f M parameters\n", o.output.c_str(),
-                 static_cast<double>(report->file_bytes) / 1e6, report->bits_per_parameter(),
-                 static_cast<double>(report->parameters) / 1e6);
-  }
+  minnow::compress::BudgetReport whole;
+  whole.file = *report;
+  print(o, whole, imported->warnings);
 }
 
 }  // namespace
@@ -100,13 +169,26 @@ void add_compress(CLI::App& app) {
   sub->add_option("input", o->input, "Hugging Face directory or GGUF file")->required();
   sub->add_option("-o,--output", o->output, "the .mnw file to write")->required();
   auto* width = sub->add_option("--width", o->width, "bits of every weight's code: 2, 3, 4 or 8 (default)");
-  sub->add_option("--bits", o->bits, "16 or 32: store floats")->excludes(width);
+  sub->add_option("--bits", o->bits,
+                  "bits of the whole file per parameter, at most (2.3 to 8); 16 or 32: store floats")
+      ->excludes(width);
   sub->add_option("--float-type", o->storage16, "16-bit floats: source keeps bf16 where the source has it")
       ->check(CLI::IsMember({"source", "f16", "bf16"}));
   sub->add_option("--head-width", o->head_width,
                   "the same for the embedding and the output head; 16: floats");
   sub->add_option("--group", o->group, "channels that share a scale")->check(CLI::IsMember({32, 64, 128}));
-  sub->add_option("--method", o->method, "how codes are chosen")->check(CLI::IsMember({"rtn"}));
+  sub->add_option("--method", o->method, "how a budget is spent (default mlwq)")
+      ->check(CLI::IsMember({"mlwq", "gptq", "rtn"}));
+  sub->add_flag("--paper", o->paper,
+                "MLWQ as published: widths 2 and 3, three classes, embedding and head at 16 bits")
+      ->excludes(width);
+  sub->add_option("--calibration", o->calibration,
+                  "text files; without any, minnow samples from the model itself");
+  sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");
+  sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
+  sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));
+  sub->add_option("--length", o->length, "tokens of a calibration sequence")->check(CLI::Range(32, 65536));
+  sub->add_option("--seed", o->seed, "of everything random");
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");
   sub->add_flag("--no-retrieval", o->no_retrieval, "no retrieval codebooks (this version makes none)");
   sub->add_option("-t,--threads", o->threads, "threads; 0: all performance cores")->check(CLI::Range(0, 256));

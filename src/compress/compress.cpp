@@ -81,7 +81,7 @@ class FileBuilder {
                            {"storage", name_of(options_.storage)},
                            {"head_storage", name_of(options_.head_storage)},
                            {"group", options_.group}};
-    m_.provenance.settings = settings.dump();
+    m_.provenance.settings = options_.settings.empty() ? settings.dump() : options_.settings;
     return {};
   }
 
@@ -102,7 +102,13 @@ class FileBuilder {
     out.rows = in.weight.rows;
     out.cols = in.weight.cols;
     out.segment = static_cast<uint32_t>(weight_segment_);
-    if (const format::CodeType code = code_of(storage); code != format::CodeType::none) {
+    const QuantisedSet::Entry* given =
+        options_.quantised == nullptr ? nullptr : options_.quantised->find(in.name);
+    if (given != nullptr) {
+      MINNOW_TRY(append_quantised(given->linear, given->layout, writer_, pool_, out));
+      out.input_order = order_index(given->linear.order);
+      if (!report(weight_count(in))) return fail(Code::cancelled, "cancelled");
+    } else if (const format::CodeType code = code_of(storage); code != format::CodeType::none) {
       MINNOW_ASSIGN(const QuantisedLinear quantised,
                     round_to_nearest(in.weight, code, options_.group, pool_));
       MINNOW_TRY(append_quantised(quantised, layout, writer_, pool_, out));
@@ -118,7 +124,8 @@ class FileBuilder {
   }
 
   Status linears() {
-    MINNOW_TRY(writer_.begin_segment(SegmentKind::weights, total_ > format::kPageAlignment * 4));
+    // Pages matter where weights are many; in a small file the padding would be felt.
+    MINNOW_TRY(writer_.begin_segment(SegmentKind::weights, total_ > format::kPageAlignment * 1024));
     const Storage body = options_.storage, ends = options_.head_storage;
     MINNOW_TRY(linear(model_.embedding, m_.embedding, ends));
     MINNOW_TRY(linear(model_.embedding_in, m_.embedding_in, body));
@@ -139,6 +146,28 @@ class FileBuilder {
     m_.head = m_.embedding;
     if (model_.head.present()) MINNOW_TRY(linear(model_.head, m_.head, ends));
     MINNOW_ASSIGN([[maybe_unused]] const uint32_t segment, writer_.end_segment());
+    return {};
+  }
+
+  /// Linears of one input share its order.
+  int32_t order_index(const std::vector<uint32_t>& order) {
+    if (order.empty()) return -1;
+    for (size_t i = 0; i < orders_.size(); ++i) {
+      if (*orders_[i] == order) return static_cast<int32_t>(i);
+    }
+    orders_.push_back(&order);
+    return static_cast<int32_t>(orders_.size() - 1);
+  }
+
+  Status input_orders() {
+    for (const auto* order : orders_) {
+      format::TensorRef& ref = m_.input_orders.emplace_back();
+      ref.segment = static_cast<uint32_t>(weight_segment_) + 1;
+      ref.dtype = format::DType::u32;
+      ref.count = order->size();
+      MINNOW_ASSIGN(ref.offset, writer_.align(4));
+      MINNOW_TRY(writer_.append(std::as_bytes(std::span(*order))));
+    }
     return {};
   }
 
@@ -171,6 +200,7 @@ class FileBuilder {
     }
     MINNOW_TRY(norm(model_.final_norm, m_.final_norm));
     MINNOW_TRY(floats(model_.positions, m_.positions));
+    MINNOW_TRY(input_orders());
     MINNOW_ASSIGN([[maybe_unused]] const uint32_t segment, writer_.end_segment());
     return {};
   }
@@ -203,6 +233,7 @@ class FileBuilder {
   Packer packer_;
   Metadata m_;
   std::vector<const std::vector<float>*> biases_;
+  std::vector<const std::vector<uint32_t>*> orders_;
   uint64_t done_ = 0, total_ = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "compress/imported_model.h"
+#include "compress/quantised.h"
 
 namespace minnow::compress {
 
@@ -24,10 +25,12 @@ enum class Storage : uint8_t {
 
 struct CompressOptions {
   Storage storage = Storage::w8;
-  Storage head_storage = Storage::w8;  ///< embedding and output head
-  uint32_t group = 64;                 ///< channels that share a scale: 32, 64 or 128
-  uint32_t threads = 0;                ///< 0: all performance cores
-  std::string chat_format;             ///< empty: as recognised from the template
+  Storage head_storage = Storage::w8;       ///< embedding and output head
+  uint32_t group = 64;                      ///< channels that share a scale: 32, 64 or 128
+  uint32_t threads = 0;                     ///< 0: all performance cores
+  const QuantisedSet* quantised = nullptr;  ///< linears found in it are packed as they are there
+  std::string settings;                     ///< JSON for the file's provenance; empty: from the options
+  std::string chat_format;                  ///< empty: as recognised from the template
   /// Called now and then from the calling thread; false cancels.
   std::function<bool(const char* stage, uint64_t done, uint64_t total)> progress;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,19 @@ struct QuantisedLinear {
   uint32_t rows = 0, cols = 0;
   std::vector<uint32_t> order;  // (cols): stored channel i is input order[i]; empty: as they come
   std::vector<QuantisedSlab> slabs;
+};
+
+/// Linears by the name of the source's tensor, each with the layout it is to be packed in.
+struct QuantisedSet {
+  struct Entry {
+    QuantisedLinear linear;
+    format::Layout layout = format::Layout::panel;
+  };
+  std::map<std::string, Entry> entries;
+  const Entry* find(const std::string& name) const {
+    const auto it = entries.find(name);
+    return it == entries.end() ? nullptr : &it->second;
+  }
 };
 
 }  // namespace minnow::compress

@@ -1,7 +1,6 @@
 #include "format/tokenizer_builder.h"
 
 #include <algorithm>
-#include <bit>
 #include <numeric>
 
 #include "format/tokenizer_view.h"
@@ -14,39 +13,44 @@ namespace fb = minnow::schema;
 using Builder = flatbuffers::FlatBufferBuilder;
 using String = flatbuffers::Offset<flatbuffers::String>;
 
-/// A power of two that leaves a fifth of the slots empty: short probes at half the bytes of load 0.5.
-size_t slot_count(size_t entries) {
-  return std::bit_ceil(std::max<size_t>(entries + entries / 4 + 1, 2));
+template <typename T>
+using Vector = flatbuffers::Offset<flatbuffers::Vector<T>>;
+
+/// The tables over the vocabulary, in one of the two forms.
+struct Tables {
+  Vector<uint32_t> offsets, slots, pairs, results, merge_slots;
+  Vector<uint8_t> lengths;
+  Vector<uint16_t> small_pairs, small_results, unfindable;
+  uint32_t first_result = 0;
+};
+
+Tables whole_tables(Builder& b, const TokenizerData& d, const std::vector<uint32_t>& pairs,
+                    const std::vector<uint32_t>& results) {
+  Tables t;
+  t.offsets = b.CreateVector(d.token_offsets);
+  t.slots = b.CreateVector(make_token_slots(d.token_bytes, d.token_offsets, d.token_findable));
+  t.pairs = b.CreateVector(pairs);
+  t.results = b.CreateVector(results);
+  t.merge_slots = b.CreateVector(make_merge_slots(pairs));
+  return t;
 }
 
-std::vector<uint32_t> token_slots(const TokenizerData& d) {
-  const size_t findable =
-      static_cast<size_t>(std::count(d.token_findable.begin(), d.token_findable.end(), 1));
-  std::vector<uint32_t> slots(slot_count(findable), 0);
-  const size_t mask = slots.size() - 1;
+Tables compact_tables(Builder& b, const TokenizerData& d, const CompactTokens& tokens,
+                      const std::vector<uint32_t>& pairs, const std::vector<uint32_t>& results) {
+  Tables t;
+  t.lengths = b.CreateVector(tokens.lengths);
+  t.small_pairs = b.CreateVector(std::vector<uint16_t>(pairs.begin(), pairs.end()));
+  bool consecutive = true;
+  for (size_t i = 1; i < results.size(); ++i) consecutive = consecutive && results[i] == results[i - 1] + 1;
+  if (consecutive && !results.empty()) t.first_result = results[0];
+  t.small_results = b.CreateVector(consecutive ? std::vector<uint16_t>()
+                                               : std::vector<uint16_t>(results.begin(), results.end()));
+  std::vector<uint16_t> unfindable;
   for (uint32_t id = 0; id < d.size(); ++id) {
-    const std::string_view bytes = d.token(id);
-    if (d.token_findable[id] == 0 || bytes.empty()) continue;
-    size_t s = hash_bytes(bytes) & mask;
-    while (slots[s] != 0 && d.token(slots[s] - 1) != bytes) s = (s + 1) & mask;
-    // Two tokens of the same bytes: the later one is found, as in a map filled in order of ids.
-    slots[s] = id + 1;
+    if (d.token_findable[id] == 0) unfindable.push_back(static_cast<uint16_t>(id));
   }
-  return slots;
-}
-
-std::vector<uint32_t> merge_slots(const std::vector<Merge>& merges) {
-  std::vector<uint32_t> slots(slot_count(merges.size()), 0);
-  const size_t mask = slots.size() - 1;
-  for (uint32_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& m = merges[rank];
-    size_t s = hash_pair(m.left, m.right) & mask;
-    while (slots[s] != 0 && (merges[slots[s] - 1].left != m.left || merges[slots[s] - 1].right != m.right)) {
-      s = (s + 1) & mask;
-    }
-    slots[s] = rank + 1;
-  }
-  return slots;
+  t.unfindable = b.CreateVector(unfindable);
+  return t;
 }
 
 flatbuffers::Offset<fb::ChatFormat> build_chat(Builder& b, const ChatFormat<std::string>& c) {
@@ -126,14 +130,14 @@ Result<std::vector<std::byte>> build_tokenizer(const TokenizerData& d) {
     results.push_back(m.result);
   }
   const auto chat = build_chat(b, d.chat);
-  const auto token_bytes =
-      b.CreateVector(reinterpret_cast<const uint8_t*>(d.token_bytes.data()), d.token_bytes.size());
-  const auto offsets = b.CreateVector(d.token_offsets);
+  CompactTokens small;
+  const bool compact = d.size() != 0 && d.size() <= kCompactVocabulary && pairs.size() / 2 <= (1u << 20) &&
+                       compact_tokens(d.token_bytes, d.token_offsets, pairs, results, small);
+  const std::string& stored = compact ? small.bytes : d.token_bytes;
+  const auto token_bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(stored.data()), stored.size());
   const auto scores = b.CreateVector(d.token_scores);
-  const auto slots = b.CreateVector(token_slots(d));
-  const auto merge_pairs = b.CreateVector(pairs);
-  const auto merge_results = b.CreateVector(results);
-  const auto merges = b.CreateVector(merge_slots(d.merges));
+  const Tables tables =
+      compact ? compact_tables(b, d, small, pairs, results) : whole_tables(b, d, pairs, results);
   const auto byte_ids = b.CreateVector(d.byte_ids);
   const auto normalizer_v = b.CreateVector(normalizer);
   const auto pre_tokenizer_v = b.CreateVector(pre_tokenizer);
@@ -150,12 +154,20 @@ Result<std::vector<std::byte>> build_tokenizer(const TokenizerData& d) {
   t.add_ignore_merges(d.ignore_merges);
   t.add_fuse_unk(d.fuse_unk);
   t.add_token_bytes(token_bytes);
-  t.add_token_offsets(offsets);
   t.add_token_scores(scores);
-  t.add_token_slots(slots);
-  t.add_merge_pairs(merge_pairs);
-  t.add_merge_results(merge_results);
-  t.add_merge_slots(merges);
+  if (compact) {
+    t.add_token_lengths(tables.lengths);
+    t.add_compact_pairs(tables.small_pairs);
+    t.add_compact_results(tables.small_results);
+    t.add_first_result(tables.first_result);
+    t.add_unfindable(tables.unfindable);
+  } else {
+    t.add_token_offsets(tables.offsets);
+    t.add_token_slots(tables.slots);
+    t.add_merge_pairs(tables.pairs);
+    t.add_merge_results(tables.results);
+    t.add_merge_slots(tables.merge_slots);
+  }
   t.add_byte_ids(byte_ids);
   t.add_normalizer(normalizer_v);
   t.add_pre_tokenizer(pre_tokenizer_v);

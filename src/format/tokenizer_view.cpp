@@ -195,6 +195,43 @@ Status read_chat(const fb::ChatFormat* c, ChatFormat<std::string_view>& out) {
   return {};
 }
 
+/// Makes the tables that a compact tokenizer leaves out, and lets the view point into them.
+Status expand(const fb::Tokenizer& t, TokenizerView& v) {
+  const auto lengths = span_of(t.token_lengths());
+  const auto pairs = span_of(t.compact_pairs()), results = span_of(t.compact_results());
+  const auto n = static_cast<uint32_t>(lengths.size());
+  if (n > kCompactVocabulary || pairs.size() % 2 != 0 || pairs.size() / 2 > (1u << 20) ||
+      (!results.empty() && results.size() != pairs.size() / 2) ||
+      (results.empty() && uint64_t{t.first_result()} + pairs.size() / 2 > n && !pairs.empty())) {
+    return fail(Code::corrupt, "tokenizer: the compact tables contradict each other (", n, " tokens, ",
+                pairs.size(), " ids of pairs, ", results.size(), " results)");
+  }
+  auto tables = std::make_shared<TokenizerTables>();
+  tables->merge_pairs.assign(pairs.begin(), pairs.end());
+  tables->merge_results.assign(results.begin(), results.end());
+  for (uint32_t i = 0; results.empty() && i < pairs.size() / 2; ++i)
+    tables->merge_results.push_back(t.first_result() + i);
+  MINNOW_TRY(check_ids(tables->merge_pairs, n, "compact_pairs"));
+  MINNOW_TRY(check_ids(tables->merge_results, n, "compact_results"));
+  MINNOW_TRY(expand_tokens(v.token_bytes, lengths, tables->merge_pairs, tables->merge_results,
+                           tables->token_bytes, tables->token_offsets));
+  std::vector<uint8_t> findable(n, 1);
+  for (const uint32_t id : span_of(t.unfindable())) {
+    if (id >= n) return fail(Code::corrupt, "tokenizer: unfindable names token ", id, " of ", n);
+    findable[id] = 0;
+  }
+  tables->token_slots = make_token_slots(tables->token_bytes, tables->token_offsets, findable);
+  tables->merge_slots = make_merge_slots(tables->merge_pairs);
+  v.token_bytes = tables->token_bytes;
+  v.token_offsets = tables->token_offsets;
+  v.token_slots = tables->token_slots;
+  v.merge_pairs = tables->merge_pairs;
+  v.merge_results = tables->merge_results;
+  v.merge_slots = tables->merge_slots;
+  v.tables = std::move(tables);
+  return {};
+}
+
 }  // namespace
 
 Result<TokenizerView> TokenizerView::open(std::span<const std::byte> bytes) {
@@ -225,6 +262,7 @@ Result<TokenizerView> TokenizerView::open(std::span<const std::byte> bytes) {
   v.merge_results = span_of(t.merge_results());
   v.merge_slots = span_of(t.merge_slots());
   v.byte_ids = span_of(t.byte_ids());
+  if (t.token_lengths() != nullptr && t.token_lengths()->size() != 0) MINNOW_TRY(expand(t, v));
   MINNOW_TRY(read_steps(t, v));
   v.prefix_ids = span_of(t.prefix_ids());
   v.suffix_ids = span_of(t.suffix_ids());

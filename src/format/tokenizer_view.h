@@ -1,16 +1,18 @@
 // A stored tokenizer, opened for use: spans into the mapped bytes, all of them checked here once.
 //
-// Goals: open() accepts only bytes with which every later look-up is memory-safe and bounded; it
-// builds no table over the vocabulary. Non-goal: proving that the tokenizer is a sensible one.
+// Goals: open() accepts only bytes with which every later look-up is memory-safe and bounded; for a
+// large vocabulary it builds no table. Non-goal: proving that the tokenizer is a sensible one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
+#include "format/tokenizer_tables.h"
 #include "format/tokenizer_types.h"
 
 namespace minnow::format {
@@ -59,6 +61,8 @@ class TokenizerView {
   std::span<const uint32_t> end_ids;
   bool add_bos = false;
   ChatFormat<std::string_view> chat;
+
+  std::shared_ptr<const TokenizerTables> tables;  ///< what the spans point into where the file is compact
 };
 
 }  // namespace minnow::format

@@ -213,7 +213,8 @@ std::vector<Case> cases() {
                }});
   c.push_back({"weights damaged", "the checksum of segment 0 does not match", [](const TempDir& dir) {
                  Bytes b = good_mnw();
-                 b[format::kPageAlignment + 200] ^= 1;  // the weights begin on the first page boundary
+                 b[format::kSegmentAlignment + 200] ^=
+                     1;  // the weights of a small model begin behind the header
                  write_bytes(dir.file("m.mnw"), b);
                  return std::vector<std::string>{"info", dir.file("m.mnw"), "--verify"};
                }});

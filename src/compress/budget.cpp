@@ -1,0 +1,52 @@
+#include "compress/budget.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "compress/json.h"
+#include "compress/mlwq/checkpoint.h"
+
+namespace minnow::compress {
+namespace {
+
+const char* name_of(Method m) {
+  constexpr const char* kNames[] = {"mlwq", "gptq", "rtn"};
+  return kNames[static_cast<size_t>(m)];
+}
+
+}  // namespace
+
+Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOptions& mlwq,
+                                        const CompressOptions& options, const std::string& path) {
+  CompressOptions pack = options;
+  const Json settings = {{"method", name_of(mlwq.method)}, {"bits", mlwq.bits}, {"seed", mlwq.seed}};
+  pack.settings = settings.dump();
+  pack.progress = nullptr;
+  if (mlwq.paper) pack.storage = pack.head_storage = Storage::source16;
+  const auto write = [&](const ImportedModel& m, const QuantisedSet& linears, const std::string& to) {
+    pack.quantised = &linears;
+    return compress_model(m, pack, to);
+  };
+  const MeasureFile measure = [&](const ImportedModel& m, const QuantisedSet& linears) -> Result<uint64_t> {
+    const std::string trial = cat(path, ".size.", static_cast<uint64_t>(::getpid()));
+    auto report = write(m, linears, trial);
+    std::remove(trial.c_str());
+    if (!report.ok()) return report.status();
+    return report->file_bytes;
+  };
+  MlwqOptions resumable = mlwq;
+  if (resumable.checkpoint.empty()) resumable.checkpoint = path + ".resume";
+  MINNOW_ASSIGN(QuantisedModel quantised, quantise_model(model, resumable, measure));
+  BudgetReport out;
+  MINNOW_ASSIGN(out.file, write(quantised.model, quantised.linears, path));
+  out.held_out = quantised.after;
+  out.linears = std::move(quantised.summary);
+  out.curve = std::move(quantised.curve);
+  out.seconds = std::move(quantised.seconds);
+  for (const LinearSummary& l : out.linears) out.predicted_loss += l.predicted_loss;
+  if (mlwq.checkpoint.empty()) Checkpoint(resumable.checkpoint).remove();
+  return out;
+}
+
+}  // namespace minnow::compress

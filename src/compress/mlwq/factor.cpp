@@ -1,0 +1,163 @@
+#include "compress/mlwq/factor.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace minnow::compress {
+namespace {
+
+constexpr size_t kBlock = 64;
+
+MINNOW_CLONES double dot64(const double* a, const double* b, size_t n) {
+  double lanes[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (size_t j = 0; j < 8; ++j) lanes[j] += a[i + j] * b[i + j];
+  }
+  double sum = 0.0;
+  for (; i < n; ++i) sum += a[i] * b[i];
+  for (double l : lanes) sum += l;
+  return sum;
+}
+
+MINNOW_CLONES void subtract_scaled64(double a, const double* x, double* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] -= a * x[i];
+}
+
+/// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive.
+bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
+  for (size_t k = 0; k < n; k += kBlock) {
+    const size_t end = std::min(n, k + kBlock);
+    for (size_t i = k; i < end; ++i) {
+      for (size_t j = k; j <= i; ++j) {
+        const double sum = a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k);
+        if (i == j) {
+          if (!(sum > 0.0) || !std::isfinite(sum)) return false;
+          a[i * n + i] = std::sqrt(sum);
+        } else {
+          a[i * n + j] = sum / a[j * n + j];
+        }
+      }
+    }
+    pool.parallel_for(n - end, 16, [&](size_t b, size_t e, uint32_t) {
+      for (size_t i = end + b; i < end + e; ++i) {
+        for (size_t j = k; j < end; ++j)
+          a[i * n + j] = (a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k)) / a[j * n + j];
+      }
+    });
+    pool.parallel_for(n - end, 16, [&](size_t b, size_t e, uint32_t) {
+      for (size_t i = end + b; i < end + e; ++i) {
+        for (size_t j = end; j <= i; ++j) a[i * n + j] -= dot64(&a[i * n + k], &a[j * n + k], end - k);
+      }
+    });
+  }
+  return true;
+}
+
+/// x = l^-1, both lower triangular.
+void invert_lower(const std::vector<double>& l, std::vector<double>& x, size_t n, ThreadPool& pool) {
+  x.assign(n * n, 0.0);
+  const size_t blocks = (n + kBlock - 1) / kBlock;
+  pool.parallel_for(blocks, 1, [&](size_t b, size_t e, uint32_t) {
+    for (size_t block = b; block < e; ++block) {
+      const size_t j0 = block * kBlock, j1 = std::min(n, j0 + kBlock);
+      for (size_t i = j0; i < n; ++i) {
+        double* row = &x[i * n + j0];
+        if (i < j1) row[i - j0] = 1.0;
+        for (size_t k = j0; k < i; ++k)
+          subtract_scaled64(l[i * n + k], &x[k * n + j0], row, std::min(j1, k + 1) - j0);
+        for (size_t j = 0; j < j1 - j0; ++j) row[j] /= l[i * n + i];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& pool) {
+  const size_t cols = x.cols(), tokens = x.rows();
+  if (m.second.empty()) {
+    m.second.reset(cols, cols);
+    m.first.assign(cols, 0.0);
+  }
+  Matrix weighted;
+  const Matrix* right = &x;
+  if (weights != nullptr) {
+    weighted = x;
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t c = 0; c < cols; ++c) weighted.row(t)[c] *= weights[t];
+    }
+    right = &weighted;
+  }
+  for (size_t t = 0; t < tokens; ++t) {
+    m.weight += weights != nullptr ? weights[t] : 1.0f;
+    for (size_t c = 0; c < cols; ++c) m.first[c] += right->row(t)[c];
+  }
+  // Square tiles on and below the diagonal; the rest is mirrored when the sums are used.
+  constexpr size_t kTile = 128;
+  const size_t tiles = (cols + kTile - 1) / kTile;
+  pool.parallel_for(tiles, 1, [&](size_t b, size_t e, uint32_t) {
+    for (size_t tile = b; tile < e; ++tile) {
+      const size_t i = (tiles - 1 - tile) * kTile, height = std::min(kTile, cols - i);
+      const Rows left{x.data() + i, tokens, height, cols}, under{right->data(), tokens, i + height, cols};
+      multiply_tn(left, under, m.second.row(i), cols, Write::add);
+    }
+  });
+}
+
+Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, double damping) {
+  const size_t n = m.second.rows();
+  Matrix h(n, n);
+  double trace = 0.0;
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < n; ++j) {
+      const size_t a = std::max(order[i], order[j]), b = std::min(order[i], order[j]);
+      h.row(i)[j] = static_cast<float>(m.second.row(a)[b] / m.weight);
+    }
+    trace += h.row(i)[i];
+  }
+  if (!std::isfinite(trace)) {
+    return fail(Code::corrupt,
+                "the second moments of the calibration are not finite; the model overflows on this text");
+  }
+  const double mean = trace > 0.0 ? trace / static_cast<double>(n) : 1.0;
+  for (size_t i = 0; i < n; ++i) {
+    if (h.row(i)[i] <= 0.0f) h.row(i)[i] = static_cast<float>(mean);
+    h.row(i)[i] += static_cast<float>(damping * mean);
+  }
+  return h;
+}
+
+Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool) {
+  const size_t n = h.rows();
+  std::vector<double> a(n * n), x;
+  // With the indices reversed, H = L L^T becomes R R^T with R upper triangular, and R^-1 is U.
+  for (double more = 0.0;; more = more == 0.0 ? 1e-3 : more * 10.0) {
+    double mean = 0.0;
+    for (size_t i = 0; i < n; ++i) mean += h.row(i)[i] / static_cast<double>(n);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t j = 0; j < n; ++j) a[i * n + j] = h.row(n - 1 - i)[n - 1 - j];
+      a[i * n + i] += more * mean;
+    }
+    if (cholesky(a, n, pool)) break;
+    if (more > 1.0) {
+      return fail(Code::corrupt, "second moments of ", n, " inputs have no Cholesky factor even when damped");
+    }
+  }
+  invert_lower(a, x, n, pool);
+  Factor f;
+  f.upper.reset(n, n);
+  std::vector<double> inverse(n, 0.0);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = i; j < n; ++j) {
+      const double u = x[(n - 1 - i) * n + (n - 1 - j)];
+      f.upper.row(i)[j] = static_cast<float>(u);
+      inverse[j] += u * u;
+    }
+  }
+  f.inverse.assign(inverse.begin(), inverse.end());
+  return f;
+}
+
+}  // namespace minnow::compress

@@ -1,0 +1,72 @@
+// The compressor proper: calibration, sensitivity, allocation, quantisation block by block.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "compress/imported_model.h"
+#include "compress/mlwq/model_weights.h"
+#include "compress/mlwq/scheme.h"
+#include "compress/quantised.h"
+
+namespace minnow::compress {
+
+enum class Method : uint8_t { mlwq, gptq, rtn };
+
+struct MlwqOptions {
+  Method method = Method::mlwq;
+  bool paper = false;  ///< as published: widths 2 and 3, fixed classes, embedding and head as 16-bit floats
+  double bits = 4.0;   ///< ceiling: bits of the whole file per parameter
+  std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
+  std::vector<std::string> held_out;     ///< text files to report the loss on
+  uint32_t sequences = 128, length = 2048;
+  uint32_t held_out_sequences = 1u << 20;
+  uint64_t seed = 1;
+  uint32_t threads = 0;
+  std::string checkpoint;  ///< directory that lets an interrupted run resume; empty: none
+
+  // The method's parts, each with its row in docs/compression.md.
+  ClipSearch clip = ClipSearch::weighted;
+  uint32_t descents = 3;  ///< rounds over codes and scales after error compensation
+  bool compensate = true;
+  bool weighted_tokens = true;  ///< tokens count by the gradient they carry
+  bool propagate = true;        ///< moments of what the quantised blocks hand on
+  bool across = true;           ///< one budget for all linears; false: the same scheme everywhere
+  double damping = 0.01;
+  SchemeSpace space;
+
+  StageProgress progress;
+  std::function<void(const std::string&)> log;
+};
+
+/// One linear of the result, for reports.
+struct LinearSummary {
+  std::string name, slabs;
+  uint64_t bytes = 0, weights = 0;
+  double predicted_loss = 0.0;  ///< nats per token
+};
+
+/// What another budget would have given.
+struct CurvePoint {
+  double bits = 0.0, loss = 0.0;
+};
+
+struct QuantisedModel {
+  QuantisedSet linears;  ///< what the packer takes
+  ImportedModel model;   ///< the model with its channels reordered as `linears` has them
+  ModelWeights values;   ///< what the codes stand for, in the source's own channel order
+  HeldOut after;         ///< tokens 0: no held-out text was given
+  std::vector<LinearSummary> summary;
+  std::vector<CurvePoint> curve;
+  std::vector<std::pair<std::string, double>> seconds;  ///< by stage
+};
+
+/// Writes a file to measure its size; what compress_model() makes of a set of linears.
+using MeasureFile = std::function<Result<uint64_t>(const ImportedModel& model, const QuantisedSet& linears)>;
+
+Result<QuantisedModel> quantise_model(const ImportedModel& model, const MlwqOptions& options,
+                                      const MeasureFile& measure);
+
+}  // namespace minnow::compress

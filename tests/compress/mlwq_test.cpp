@@ -1,0 +1,303 @@
+// The parts of MLWQ one by one: factor, grids, error compensation, schemes, budget, orders.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "compress/mlwq/gptq.h"
+#include "compress/mlwq/grid.h"
+#include "compress/mlwq/orders.h"
+#include "compress/mlwq/scheme.h"
+
+namespace minnow::testing {
+namespace {
+
+using namespace compress;
+
+Matrix random_matrix(size_t rows, size_t cols, uint32_t seed) {
+  Matrix m(rows, cols);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (float& v : m.span()) v = normal(random);
+  return m;
+}
+
+/// Inputs whose channels are correlated and of very different size, as a model's are.
+Matrix inputs(size_t tokens, size_t cols, uint32_t seed) {
+  Matrix x = random_matrix(tokens, cols, seed);
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t c = 1; c < cols; ++c)
+      x.row(t)[c] = (x.row(t)[c] + x.row(t)[c - 1]) * (1.0f + static_cast<float>(c % 7));
+  }
+  return x;
+}
+
+class Mlwq : public ::testing::Test {
+ protected:
+  std::unique_ptr<ThreadPool> pool = std::move(ThreadPool::create(2)).value();
+
+  Matrix second_moments(size_t cols, uint32_t seed = 3) {
+    Moments m;
+    add_moments(m, inputs(4 * cols, cols, seed), nullptr, *pool);
+    return *damped(m, natural_order(cols), 0.01);
+  }
+  double error(const Matrix& w, const GptqResult& r, const Matrix& h) {
+    const auto rows = row_errors(w, r.values, h, *pool);
+    return std::accumulate(rows.begin(), rows.end(), 0.0);
+  }
+};
+
+TEST_F(Mlwq, MomentsAreSumsOverTokens) {
+  const Matrix x = inputs(50, 37, 1);
+  std::vector<float> weights(50);
+  for (size_t t = 0; t < weights.size(); ++t) weights[t] = 0.5f + static_cast<float>(t % 3);
+  Moments m;
+  add_moments(m, x, weights.data(), *pool);
+  for (size_t i = 0; i < 37; ++i) {
+    for (size_t j = 0; j <= i; ++j) {
+      double sum = 0.0;
+      for (size_t t = 0; t < 50; ++t) sum += double{weights[t]} * x.row(t)[i] * x.row(t)[j];
+      EXPECT_NEAR(m.second.row(i)[j], sum, 1e-4 * (std::fabs(sum) + 10.0));
+    }
+  }
+}
+
+TEST_F(Mlwq, FactorOfTheInverse) {
+  for (size_t n : {1, 31, 64, 65, 200}) {
+    const Matrix h = second_moments(n);
+    const auto f = factor_inverse(h, *pool);
+    ASSERT_TRUE(f.ok());
+    // U^T U H = 1
+    double worst = 0.0;
+    for (size_t i = 0; i < n; ++i) {
+      std::vector<double> row(n, 0.0);  // of U^T U
+      for (size_t k = 0; k <= i; ++k) {
+        for (size_t j = k; j < n; ++j) row[j] += double{f->upper.row(k)[i]} * f->upper.row(k)[j];
+      }
+      EXPECT_NEAR(f->inverse[i], row[i], 1e-5 * row[i]);
+      for (size_t j = 0; j < n; ++j) {
+        double sum = 0.0;
+        for (size_t k = 0; k < n; ++k) sum += row[k] * h.row(k)[j];
+        worst = std::max(worst, std::fabs(sum - (i == j ? 1.0 : 0.0)));
+      }
+    }
+    EXPECT_LT(worst, 1e-3) << n;  // the factor is kept in f32; H is damped to a condition of about 1e4
+  }
+}
+
+TEST_F(Mlwq, AZeroInputNeedsNoCare) {
+  Matrix x = inputs(100, 40, 5);
+  for (size_t t = 0; t < 100; ++t) x.row(t)[7] = 0.0f;
+  Moments m;
+  add_moments(m, x, nullptr, *pool);
+  const auto h = damped(m, natural_order(40), 0.01);
+  ASSERT_TRUE(h.ok());
+  EXPECT_GT(h->row(7)[7], 0.0f);
+  EXPECT_TRUE(factor_inverse(*h, *pool).ok());
+}
+
+TEST_F(Mlwq, MomentsThatAreNotFiniteAreRefused) {
+  Matrix x = inputs(10, 8, 5);
+  x.row(3)[2] = INFINITY;
+  Moments m;
+  add_moments(m, x, nullptr, *pool);
+  const auto h = damped(m, natural_order(8), 0.01);
+  ASSERT_FALSE(h.ok());
+  EXPECT_NE(h.status().message().find("not finite"), std::string::npos);
+}
+
+TEST(Grid, HalvesRoundToNearestEven) {
+  EXPECT_EQ(round_to_half(1.0f), 1.0f);
+  EXPECT_EQ(round_to_half(1.0f + 0x1p-11f), 1.0f);
+  EXPECT_EQ(round_to_half(1.0f + 3 * 0x1p-11f), 1.0f + 0x1p-9f);
+  EXPECT_EQ(round_to_half(1e9f), 65504.0f);
+  EXPECT_EQ(round_to_half(0x1p-24f * 0.4f), 0.0f);
+  EXPECT_EQ(round_to_half(0x1p-24f * 3.0f), 0x1p-24f * 3.0f);
+}
+
+TEST(Grid, WithoutSearchItIsMinimumAndMaximum) {
+  const float w[] = {-1.0f, 0.5f, 2.0f, 0.0f};
+  for (uint32_t bits : {2u, 3u, 4u}) {
+    const Grid g = fit_grid(w, nullptr, 4, bits, ClipSearch::none);
+    const float top = static_cast<float>((1u << bits) - 1);
+    EXPECT_EQ(g.scale, round_to_half(3.0f / top));
+    EXPECT_EQ(g.zero, std::nearbyint(top / 3.0f / zero_step(bits)) * zero_step(bits));
+  }
+}
+
+TEST(Grid, ASearchNeverLosesToNone) {
+  for (uint32_t bits : {2u, 3u, 4u}) {
+    for (uint32_t n : {32u, 33u, 64u, 128u}) {
+      const Matrix w = random_matrix(1, n, n + bits);
+      std::vector<float> importance(n);
+      for (uint32_t i = 0; i < n; ++i) importance[i] = 0.1f + static_cast<float>(i % 5);
+      const auto error = [&](ClipSearch search, bool weighted) {
+        const Grid g = fit_grid(w.row(0), importance.data(), n, bits, search);
+        double sum = 0.0;
+        for (uint32_t i = 0; i < n; ++i) {
+          const float v =
+              value_of(g, code_of(g, w.row(0)[i], 1.0f / g.scale, static_cast<float>((1u << bits) - 1)));
+          sum += (weighted ? importance[i] : 1.0f) * std::pow(double{w.row(0)[i]} - v, 2.0);
+        }
+        return sum;
+      };
+      EXPECT_LE(error(ClipSearch::plain, false), error(ClipSearch::none, false) * 1.0001);
+      EXPECT_LE(error(ClipSearch::weighted, true), error(ClipSearch::none, true) * 1.0001);
+    }
+  }
+}
+
+TEST(Grid, ZerosAloneGiveZeros) {
+  const std::vector<float> w(64, 0.0f);
+  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+    const Grid g = fit_grid(w.data(), nullptr, 64, bits, ClipSearch::weighted);
+    EXPECT_EQ(value_of(g, code_of(g, 0.0f, 0.0f, static_cast<float>((1u << bits) - 1))), 0.0f);
+  }
+}
+
+TEST_F(Mlwq, CompensationAndDescentLowerTheError) {
+  const size_t cols = 192;
+  const Matrix w = random_matrix(48, cols, 11), h = second_moments(cols);
+  const Factor f = *factor_inverse(h, *pool);
+  for (uint32_t bits : {2u, 3u, 4u}) {
+    const auto groups = groups_of({{{bits, 64, cols}}});
+    GptqOptions plain, compensated, descended;
+    plain.compensate = false;
+    descended.descents = 3;
+    const double a = error(w, quantise_linear(w, h, f, groups, plain, *pool), h),
+                 b = error(w, quantise_linear(w, h, f, groups, compensated, *pool), h),
+                 c = error(w, quantise_linear(w, h, f, groups, descended, *pool), h);
+    EXPECT_LT(b, 0.8 * a) << bits;
+    EXPECT_LT(c, b) << bits;
+  }
+}
+
+TEST_F(Mlwq, CodesGridsAndValuesAgree) {
+  const size_t cols = 160;  // the last group is short
+  const Matrix w = random_matrix(9, cols, 2), h = second_moments(cols);
+  const Factor f = *factor_inverse(h, *pool);
+  GptqOptions options;
+  options.descents = 2;
+  const Scheme scheme{{{8, 64, 64}, {4, 32, 32}, {2, 64, 64}}};
+  const auto groups = groups_of(scheme);
+  const GptqResult r = quantise_linear(w, h, f, groups, options, *pool);
+  for (size_t row = 0; row < 9; ++row) {
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const Grid& grid = r.grids[row * groups.size() + g];
+      EXPECT_EQ(grid.scale, round_to_half(grid.scale));
+      EXPECT_LE(grid.zero_index, 15);
+      for (uint32_t c = groups[g].begin; c < groups[g].begin + groups[g].count; ++c) {
+        EXPECT_LT(r.codes[row * cols + c], 1u << groups[g].bits);
+        EXPECT_EQ(r.values.row(row)[c], value_of(grid, r.codes[row * cols + c]));
+      }
+    }
+  }
+}
+
+TEST_F(Mlwq, ThreadsDoNotChangeTheResult) {
+  const size_t cols = 128;
+  const Matrix w = random_matrix(40, cols, 2), h = second_moments(cols);
+  const auto one = std::move(ThreadPool::create(1)).value();
+  GptqOptions options;
+  options.descents = 1;
+  const auto groups = groups_of({{{3, 64, cols}}});
+  const GptqResult a = quantise_linear(w, h, *factor_inverse(h, *one), groups, options, *one),
+                   b = quantise_linear(w, h, *factor_inverse(h, *pool), groups, options, *pool);
+  EXPECT_EQ(a.codes, b.codes);
+}
+
+TEST_F(Mlwq, ASplitOfOneClassIsPlainGptqBitForBit) {
+  const size_t cols = 256;
+  const Matrix w = random_matrix(16, cols, 21), h = second_moments(cols);
+  const Factor f = *factor_inverse(h, *pool);
+  const GptqResult whole = quantise_linear(w, h, f, groups_of({{{3, 64, 256}}}), {}, *pool),
+                   split = quantise_linear(w, h, f, groups_of({{{3, 64, 64}, {3, 64, 128}, {3, 64, 64}}}), {},
+                                           *pool);
+  EXPECT_EQ(whole.codes, split.codes);
+}
+
+TEST(Scheme, CandidatesKeepToTheFormat) {
+  for (uint32_t cols : {32u, 64u, 96u, 256u, 576u, 640u, 896u, 1792u, 2048u}) {
+    const auto schemes = candidate_schemes(cols, {});
+    ASSERT_FALSE(schemes.empty());
+    for (const Scheme& s : schemes) {
+      uint32_t sum = 0;
+      for (const SlabSpec& x : s.slabs) {
+        EXPECT_EQ(sum % x.group, 0u) << cols << " " << s.text();
+        sum += x.count;
+      }
+      EXPECT_EQ(sum, cols) << s.text();
+      for (size_t i = 1; i < s.slabs.size(); ++i) EXPECT_LT(s.slabs[i].bits, s.slabs[i - 1].bits);
+    }
+  }
+}
+
+TEST(Scheme, BytesAreCodesScalesAndZeros) {
+  // 64 panels of 16 rows: 3 bits, an f16 scale and a 4-bit zero a group
+  EXPECT_EQ(bytes_of({{{3, 64, 256}}}, 1024, format::Layout::panel), 1024u * 256 * 3 / 8 + 1024 * 4 * 5 / 2);
+  EXPECT_EQ(bytes_of({{{8, 64, 256}}}, 1024, format::Layout::panel), 1024u * 256 + 1024 * 4 * 2);
+}
+
+TEST(Allocation, SpendsTheBudgetWhereItHelpsMost) {
+  const auto candidate = [](uint64_t bytes, double loss) { return Candidate{{}, bytes, loss}; };
+  const std::vector<std::vector<Candidate>> linears = {
+      {candidate(10, 8.0), candidate(20, 1.0), candidate(30, 0.9)},
+      {candidate(10, 2.0), candidate(20, 1.5), candidate(40, 0.1)},
+  };
+  EXPECT_EQ(*allocate(linears, 20), (std::vector<size_t>{0, 0}));
+  EXPECT_EQ(*allocate(linears, 35), (std::vector<size_t>{1, 0}));
+  EXPECT_EQ(*allocate(linears, 40), (std::vector<size_t>{1, 1}));
+  EXPECT_EQ(*allocate(linears, 60), (std::vector<size_t>{1, 2}));
+  EXPECT_EQ(*allocate(linears, 1000), (std::vector<size_t>{2, 2}));
+  const auto none = allocate(linears, 19);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.status().code(), Code::invalid_argument);
+}
+
+TEST(Orders, PermutationsGoThereAndBack) {
+  const Matrix w = random_matrix(5, 64, 9);
+  std::vector<double> salience(64);
+  for (size_t c = 0; c < 64; ++c) salience[c] = static_cast<double>((c * 37) % 64);
+  const Order order = descending(salience);
+  Matrix back;
+  restore_columns(permuted_columns(w, order), order, back);
+  for (size_t i = 0; i < w.size(); ++i) EXPECT_EQ(back.data()[i], w.data()[i]);
+}
+
+TEST_F(Mlwq, WhatIsStoredIsWhatWasQuantised) {
+  const size_t cols = 256, rows = 20;
+  const Matrix w = random_matrix(rows, cols, 31), h = second_moments(cols);
+  std::vector<double> salience(cols);
+  for (size_t c = 0; c < cols; ++c) salience[c] = static_cast<double>((c * 151) % 256);
+  Order stored = natural_order(cols), row_order = natural_order(rows);
+  std::mt19937 random(4);
+  std::shuffle(stored.begin(), stored.end(), random);
+  std::shuffle(row_order.begin(), row_order.end(), random);
+  const Scheme scheme{{{4, 64, 64}, {3, 64, 128}, {2, 64, 64}}};
+  const Sequence seq = sequence_of(scheme, stored, salience);
+  Matrix hp(cols, cols);
+  for (size_t i = 0; i < cols; ++i) {
+    for (size_t j = 0; j < cols; ++j) hp.row(i)[j] = h.row(seq.channels[i])[seq.channels[j]];
+  }
+  const GptqResult r = quantise_linear(permuted_columns(w, seq.channels), hp, *factor_inverse(hp, *pool),
+                                       seq.groups, {}, *pool);
+  Matrix values;
+  restore_columns(r.values, seq.channels, values);
+  const QuantisedLinear l = store("x", r, scheme, seq, row_order, {});
+  ASSERT_EQ(l.slabs.size(), 3u);
+  for (size_t row = 0; row < rows; ++row) {
+    for (const QuantisedSlab& s : l.slabs) {
+      for (uint32_t c = 0; c < s.count; ++c) {
+        const size_t g = row * s.groups() + c / s.group;
+        const uint32_t bits = format::bits_of(s.code);
+        const float v =
+            s.scales[g] * (static_cast<float>(s.codes[row * s.count + c]) - s.zeros[g] * zero_step(bits));
+        EXPECT_EQ(v, values.row(row_order[row])[stored[s.first + c]]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace minnow::testing
