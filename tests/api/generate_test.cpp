@@ -229,7 +229,10 @@ TEST_F(Generate, ReusesThePrefixTheSessionHolds) {
   EXPECT_EQ(first.result.prompt_tokens, a.size());
   const Generated second = generate_tokens(s, b, p);
   EXPECT_EQ(second.result.prompt_tokens, b.size() - same);
-  EXPECT_EQ(second.text, generate_tokens(session(), b, p).text);
+  // A fresh session that is given the prefix by itself computes the same sums in the same order.
+  const Session fresh = session();
+  prefill(fresh, {b.begin(), b.begin() + same});
+  EXPECT_EQ(second.text, generate_tokens(fresh, b, p).text);
   EXPECT_EQ(minnow_session_position(s.get()), b.size() + 16);
   // The same prompt again: only the last token goes through once more, for its logits.
   const Generated again = generate_tokens(s, b, p);

@@ -172,13 +172,12 @@ std::vector<Case> cases() {
   c.push_back(meta("slab with a gap", "a slab starts at channel 9",
                    [](Metadata& m) { m.linears[0].slabs[0].first_channel = 9; }));
   c.push_back(meta("absurd rows", "claims a shape of", [](Metadata& m) { m.linears[0].rows = 0xffffffffu; }));
-  c.push_back(
-      meta("unknown layout kernel", "in panel layout, for which this version has no kernel", [](Metadata& m) {
-        m.linears[3].layout = format::Layout::panel;
-        m.linears[3].slabs[0].scale_stride = 1u << 10;
-        m.linears[3].slabs[0].row_stride = 1u << 10;
-        m.linears[3].slabs[0].base = m.linears[3].slabs[0].scale_base = 0;
-      }));
+  c.push_back(meta("zeros for 8-bit codes", "zeros for 8-bit codes, for which this version has no kernel",
+                   [](Metadata& m) {
+                     m.linears[3].slabs[0].zero_type = format::ZeroType::u4;
+                     m.linears[3].slabs[0].zero_base = 0;
+                     m.linears[3].slabs[0].zero_stride = 1u << 10;
+                   }));
   c.push_back(meta("input order out of range", "names the input order 5",
                    [](Metadata& m) { m.linears[0].input_order = 5; }));
   c.push_back(meta("input order not a permutation", "is not a permutation", [](Metadata& m) {
