@@ -56,7 +56,8 @@ bool compact_tokens(std::string_view bytes, std::span<const uint32_t> offsets,
                     std::span<const uint32_t> pairs, std::span<const uint32_t> results, CompactTokens& out) {
   const size_t n = offsets.size() - 1;
   const auto outside = [&](uint32_t id) { return id >= n; };
-  if (std::any_of(pairs.begin(), pairs.end(), outside) || std::any_of(results.begin(), results.end(), outside)) {
+  if (std::any_of(pairs.begin(), pairs.end(), outside) ||
+      std::any_of(results.begin(), results.end(), outside)) {
     return false;  // the plain form is refused with the reason
   }
   std::vector<uint8_t> made(n, 0), known(n, 1);
