@@ -363,7 +363,7 @@ class Pipeline {
         l.slabs.push_back(std::move(s));
       }
       const format::Layout layout = work.layout(work.scheme());
-      set.entries.emplace(l.name, QuantisedSet::Entry{std::move(l), layout});
+      set.entries.emplace(work.source->name, QuantisedSet::Entry{std::move(l), layout});
     }
     for (const auto& [name, entry] : projections_) set.entries.emplace(name, entry);
     return set;
