@@ -132,12 +132,14 @@ Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& 
     for (size_t l = 0; l < linears.size(); ++l) {
       if (at[l] + 1 >= hulls[l].size()) continue;
       const Candidate &a = linears[l][hulls[l][at[l]]], &b = linears[l][hulls[l][at[l] + 1]];
-      if (used + (b.bytes - a.bytes) > budget) continue;
       const double s = (a.loss - b.loss) / static_cast<double>(b.bytes - a.bytes);
       if (s > best_slope) best_slope = s, best = l;
     }
     if (best == linears.size()) break;
-    used += linears[best][hulls[best][at[best] + 1]].bytes - linears[best][hulls[best][at[best]]].bytes;
+    const uint64_t step =
+        linears[best][hulls[best][at[best] + 1]].bytes - linears[best][hulls[best][at[best]]].bytes;
+    if (used + step > budget) break;  // flatter steps that fit would only eat what a better one needs
+    used += step;
     ++at[best];
   }
   std::vector<size_t> chosen(linears.size());
