@@ -27,9 +27,8 @@ Matrix random_matrix(size_t rows, size_t cols, uint32_t seed) {
 Matrix inputs(size_t tokens, size_t cols, uint32_t seed) {
   Matrix x = random_matrix(tokens, cols, seed);
   for (size_t t = 0; t < tokens; ++t) {
-    // From the last on, so that sizes do not multiply from channel to channel.
-    for (size_t c = cols - 1; c > 0; --c)
-      x.row(t)[c] = (x.row(t)[c] + x.row(t)[c - 1]) * (1.0f + static_cast<float>(c % 7));
+    for (size_t c = 1; c < cols; ++c) x.row(t)[c] += 0.7f * x.row(t)[c - 1];
+    for (size_t c = 0; c < cols; ++c) x.row(t)[c] *= 1.0f + static_cast<float>(c % 7);
   }
   return x;
 }

@@ -138,8 +138,7 @@ Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& 
     if (best == linears.size()) break;
     const uint64_t step =
         linears[best][hulls[best][at[best] + 1]].bytes - linears[best][hulls[best][at[best]]].bytes;
-    // Flatter steps that still fit would take what a candidate off the hull may use better.
-    if (used + step > budget) break;
+    if (used + step > budget) break;  // flatter steps that fit would only eat what a better one needs
     used += step;
     ++at[best];
   }
