@@ -95,10 +95,11 @@ Grid fit_grid(const float* w, const float* importance, uint32_t n, uint32_t bits
     return s;
   };
   const int spread = weighted ? 1 : 0;
-  const float grain = weighted ? 0.1f : 0.02f;
+  const int steps = weighted ? 6 : 30;  // ranges from 1 down to 0.4 of the group's
+  const float grain = 0.6f / static_cast<float>(steps);
   for (int z = std::max(0, nearest - spread); z <= std::min(15, nearest + spread); ++z) {
-    for (float gamma = 1.0f; gamma > 0.39f; gamma -= grain) {
-      const Sums s = consider(gamma * range, z);
+    for (int clip = 0; clip <= steps; ++clip) {
+      const Sums s = consider((1.0f - grain * static_cast<float>(clip)) * range, z);
       if (weighted && s.qq > 0.0f) consider(s.wq / s.qq, z);
     }
   }

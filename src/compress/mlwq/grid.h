@@ -28,6 +28,7 @@ inline Grid grid_of(uint32_t bits, float scale, uint8_t zero_index) {
 inline uint8_t code_of(const Grid& g, float w, float inverse_scale, float top) {
   const float q = w * inverse_scale + g.zero;
   const float clamped = q < 0.0f ? 0.0f : q > top ? top : q;
+  // Not negative, and in this form loops of it are vectorised. NOLINTNEXTLINE(bugprone-incorrect-roundings)
   return static_cast<uint8_t>(clamped + 0.5f);
 }
 inline float value_of(const Grid& g, uint8_t code) {

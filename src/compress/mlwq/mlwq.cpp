@@ -170,7 +170,7 @@ class Pipeline {
       c.salience.push_back(work.salience);
       c.candidates.push_back(work.candidates);
     }
-    const Status status = checkpoint_.keep(key_, c);
+    Status status = checkpoint_.keep(key_, c);
     sensitivity_ = std::move(c.sensitivity);
     return status;
   }
@@ -462,7 +462,8 @@ class Pipeline {
 
   /// Predicted losses of other budgets, for the report.
   void draw_curve(const std::vector<std::vector<Candidate>>& lists, uint64_t fixed) {
-    for (double bits = 2.0; bits <= 6.0; bits += 0.125) {
+    for (int eighths = 16; eighths <= 48; ++eighths) {
+      const double bits = eighths / 8.0;
       const double bytes = bits * static_cast<double>(model_.parameters) / 8.0 - static_cast<double>(fixed);
       const auto chosen = allocate(lists, static_cast<uint64_t>(std::max(bytes, 0.0)));
       if (!chosen.ok()) continue;
@@ -510,7 +511,7 @@ class Pipeline {
     QuantisedLinear stored =
         store(work.source->name, r, scheme, seq, work.rows != nullptr ? *work.rows : none,
               gathers ? *work.file_order : none);
-    const Status status = checkpoint_.keep(choice_key_, static_cast<size_t>(&work - work_.data()), stored);
+    Status status = checkpoint_.keep(choice_key_, static_cast<size_t>(&work - work_.data()), stored);
     out_.linears.entries.emplace(work.source->name,
                                  QuantisedSet::Entry{std::move(stored), work.layout(scheme)});
     return status;
