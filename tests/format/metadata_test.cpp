@@ -245,18 +245,25 @@ TEST(Extent, OfEveryLayoutAndWidth) {
     const SlabExtent row = extent_of(s, Layout::row, 37);
     EXPECT_EQ(row.units, 37u);
     EXPECT_EQ(row.unit_bytes, 128 * w.bits / 8);
-    EXPECT_EQ(row.scale_units, 37u);
+    EXPECT_EQ(row.scale_units, is_float(w.code) ? 0u : 37u);
     EXPECT_EQ(row.scales_per_unit, groups);
+    if (is_float(w.code)) continue;  // which lie in rows only
     const SlabExtent panel = extent_of(s, Layout::panel, 37);
     EXPECT_EQ(panel.units, 3u);  // of 16 rows
     EXPECT_EQ(panel.unit_bytes, 16 * 128 * w.bits / 8);
     EXPECT_EQ(panel.scale_units, 3u);
     EXPECT_EQ(panel.scales_per_unit, 16 * groups);
+    EXPECT_EQ(panel.zero_bytes(ZeroType::u4), 8 * groups);
+    EXPECT_EQ(panel.zero_bytes(ZeroType::midpoint), 0u);
     const SlabExtent channel = extent_of(s, Layout::channel, 37);
     EXPECT_EQ(channel.units, 128u);
-    EXPECT_EQ(channel.unit_bytes, 64 * w.bits / 8);  // 37 rows padded to 64
-    EXPECT_EQ(channel.scale_units, groups);
+    // 37 outputs: one unit of 64 at 2 and 3 bits (and one for the third bits), two of 32 at 4, three of 16
+    // at 8.
+    const uint64_t units = w.bits == 2 ? 1 : w.bits == 3 ? 2 : w.bits == 4 ? 2 : 3;
+    EXPECT_EQ(channel.unit_bytes, 16 * units);
+    EXPECT_EQ(channel.scale_units, 2u);
     EXPECT_EQ(channel.scales_per_unit, 37u);
+    EXPECT_EQ(channel.zero_bytes(ZeroType::u4), 24u);  // three sixteens
   }
   EXPECT_EQ(bits_of(CodeType::none), 0u);
 }
