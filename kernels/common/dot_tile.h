@@ -1,5 +1,5 @@
 // sums[c][r] = sum_k column_c[k] * row_r[k]: four rows, one to four f32 columns.
-// Shared by linear_float (rows are weights) and attention_qk (rows are keys).
+// What linear_float is made of.
 #pragma once
 
 #include "kernels/common/vec_types.h"
