@@ -61,7 +61,8 @@ void prefill(benchmark::State& state, AttentionFn fn, size_t element, uint32_t i
   std::vector<double> seconds;
   double peak = 0;
   for (auto _ : state) {
-    if (seconds.size() % 64 == 0) peak = std::max(peak, peak_macs(isa, element == 1));
+    if (seconds.size() % 64 == 0)
+      peak = std::max(peak, peak_macs(isa, element == 1 ? Products::words : Products::floats));
     const auto start = std::chrono::steady_clock::now();
     team(threads).run([&](size_t t) { fn(&work[t].args); });
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

@@ -67,9 +67,13 @@ class AgainstWall {
 // Which kernels this machine can run.
 uint32_t machine_isa();
 
-// Multiply-adds a second of one thread that does nothing else, in the widest form of that level, of int8 (on
-// AVX2: int16) or f32. 0 where no loop is written.
-double peak_macs(uint32_t isa, bool integers);
+// What is multiplied: f32; int8; int8 in the int16 lanes that products need where both factors are signed
+// (the same as bytes where an instruction set multiplies bytes into int32 lanes).
+enum class Products { floats, bytes, words };
+
+// Multiply-adds a second of one thread that does nothing else, in the widest form of that level. 0 where no
+// loop is written.
+double peak_macs(uint32_t isa, Products products);
 
 struct Shape {
   std::string model, name;
