@@ -1,6 +1,7 @@
-// The body of the SIMD variants: row after row, as memory lies. Activations are brought into the units' order
-// once a call. A step is kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one
-// multiplication by a vector of factors serves steps that hold several groups.
+// The body of the SIMD variants: kRows rows side by side, so that their chains of additions overlap and
+// activations are read once for all. Activations are brought into the units' order once a call. A step is
+// kUnits units; lanes 4 u to 4 u + 3 of its sum belong to unit u, so one multiplication by a vector of
+// factors serves steps that hold several groups.
 #pragma once
 
 #include MINNOW_INT
@@ -10,7 +11,7 @@
 
 namespace {
 
-static constexpr int kRows = 4;                 // whose lanes are summed together
+static constexpr int kRows = 4;                 // side by side; their lanes are summed together
 static constexpr size_t kBlockChannels = 8192;  // whose activations are kept in order; rows are cut there
 
 static constexpr size_t kRowFetch = 4096;  // bytes fetched ahead
@@ -34,9 +35,10 @@ static inline void order_activations(const int8_t* x, size_t channels, int8_t* o
   }
 }
 
-// One step of a row: total += factors * codes * x. kGroup 32 with units of 64 has two groups in a unit.
+// One step of a row: total += factors * codes * x, of which `x` holds the planes. kGroup 32 with units of 64
+// has two groups in a unit.
 template <int kBits, int kGroup>
-__attribute__((always_inline)) static inline VecF row_step(const Row& row, size_t unit, const int8_t* ordered,
+__attribute__((always_inline)) static inline VecF row_step(const Row& row, size_t unit, const VecB* x,
                                                            const float* factors, VecF total) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr int kElements = 16 * kPlanes;
@@ -48,61 +50,68 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
   if constexpr (kBits == 3) third = vb_third_bits(row.third, unit);
   VecI first = vi_zero(), second = vi_zero();
   if constexpr (kBits == 8) {
-    first = vi_dot_wide(first, without_bias(packed), vb_load(ordered));
+    first = vi_dot_wide(first, without_bias(packed), x[0]);
   } else {
     Dots dots = dots_zero(), more = dots_zero();
     unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
       constexpr int kPlane = decltype(plane)::value;
-      Dots* to = kPlane >= kPlanes / 2 ? &more : &dots;
-      *to = dot(*to, plane_codes<kBits, kPlane>(packed, third), vb_load(ordered + kPlane * 16 * kUnits));
+      Dots* to = kTwo && kPlane >= kPlanes / 2 ? &more : &dots;
+      *to = dot(*to, plane_codes<kBits, kPlane>(packed, third), x[kPlane]);
     });
     first = dots_sum(dots);
-    if (kTwo)
-      second = dots_sum(more);
-    else
-      first = vi_add(first, dots_sum(more));
+    if (kTwo) second = dots_sum(more);
   }
   total = v_fma(vi_to_float(first), v_unit_factors<kUnitsPerGroup, kFactorStep>(factors), total);
   if (kTwo) total = v_fma(vi_to_float(second), v_unit_factors<1, 2>(factors + 1), total);
   return total;
 }
 
-// The lanes of one row's sum over channels [k0, k1).
+// The lanes of the sums of kRows rows over channels [k0, k1); activations are read once for all of them.
 template <int kBits, int kGroup>
-static inline VecF row_sum(const GemvRowArgs* args, const Row& row, size_t k0, size_t k1,
-                           const int8_t* ordered) {
-  constexpr size_t kStep = (size_t)kUnits * 16 * planes_of<kBits>();
+static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0, size_t k1,
+                            const int8_t* ordered, VecF* totals) {
+  constexpr int kPlanes = planes_of<kBits>();
+  constexpr size_t kStep = (size_t)kUnits * 16 * kPlanes;
   // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few
   // zeros.
   constexpr size_t kRun = 16 * kGroup < kStep ? kStep : 16 * kGroup;
   constexpr size_t kRunGroups = kRun / kGroup;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
-  VecF total = v_zero();
+  VecF total[kRows];
+  for (int r = 0; r < kRows; ++r) total[r] = v_zero();
   for (size_t run = k0; run < k1; run += kRun) {
-    float factors[kRunGroups + 16];
+    float factors[kRows][kRunGroups + 16];
     const size_t g0 = run / kGroup, left = (k1 - run + kGroup - 1) / kGroup;
     for (size_t i = 0; i < kRunGroups; i += kLanes) {
       // Beyond the last group nothing may be read of the activations' factors but their padding.
       if (i >= left) {
-        v_store(factors + i, v_zero());
+        for (int r = 0; r < kRows; ++r) v_store(factors[r] + i, v_zero());
         continue;
       }
       const size_t g = g0 + i;
-      const VecF s = v_first(v_load_f16(row.scales + g), left - i);
-      const VecF z =
-          row.zeros != nullptr ? v_load_zeros(row.zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : implied;
       const VecF zx = v_mul(v_load(args->x.zs + g), v_set1(zero_step(kBits)));
-      v_store(factors + i, v_mul(s, v_load(args->x.scales + g)));
-      total = v_fnma(v_mul(s, z), zx, total);
+      const VecF sx = v_load(args->x.scales + g);
+      for (int r = 0; r < kRows; ++r) {
+        const Row& row = rows[r];
+        const VecF s = v_first(v_load_f16(row.scales + g), left - i);
+        const VecF z =
+            row.zeros != nullptr ? v_load_zeros(row.zeros + g / 16 * 8, (int)(g % 16 / kLanes)) : implied;
+        v_store(factors[r] + i, v_mul(s, sx));
+        total[r] = v_fnma(v_mul(s, z), zx, total[r]);
+      }
     }
     const size_t end = k1 - run < kRun ? k1 : run + kRun;
     for (size_t k = run; k < end; k += kStep) {
-      const size_t unit = k / (16 * planes_of<kBits>());
-      v_prefetch(row.codes + 16 * unit + kRowFetch);
-      total = row_step<kBits, kGroup>(row, unit, ordered + (k - k0), factors + (k - run) / kGroup, total);
+      const size_t unit = k / (16 * kPlanes), at = (k - run) / kGroup;
+      VecB x[kPlanes];
+      for (int j = 0; j < kPlanes; ++j) x[j] = vb_load(ordered + (k - k0) + (size_t)j * 16 * kUnits);
+      for (int r = 0; r < kRows; ++r) {
+        v_prefetch(rows[r].codes + 16 * unit + kRowFetch);
+        total[r] = row_step<kBits, kGroup>(rows[r], unit, x, factors[r] + at, total[r]);
+      }
     }
   }
-  return total;
+  for (int r = 0; r < kRows; ++r) totals[r] = total[r];
 }
 
 template <int kBits, int kGroup>
@@ -114,17 +123,16 @@ static inline void row_group(const GemvRowArgs* args) {
     order_activations<kBits>(args->x.codes + k0, k1 - k0, ordered);
     for (size_t n = args->n0; n < args->n1; n += kRows) {
       const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
-      VecF totals[kRows];
+      Row rows[kRows];
       for (size_t r = 0; r < kRows; ++r) {
-        totals[r] = v_zero();
-        if (r >= count) continue;
-        Row row;
-        row.codes = w.codes + (n + r) * w.stride;
-        row.third = row.codes + 16 * ((args->k + 63) / 64);
-        row.scales = (const uint16_t*)((const char*)w.scales + (n + r) * w.scale_stride);
-        row.zeros = w.zeros != nullptr ? w.zeros + (n + r) * w.zero_stride : nullptr;
-        totals[r] = row_sum<kBits, kGroup>(args, row, k0, k1, ordered);
+        const size_t at = n + (r < count ? r : count - 1);
+        rows[r].codes = w.codes + at * w.stride;
+        rows[r].third = rows[r].codes + 16 * ((args->k + 63) / 64);
+        rows[r].scales = (const uint16_t*)((const char*)w.scales + at * w.scale_stride);
+        rows[r].zeros = w.zeros != nullptr ? w.zeros + at * w.zero_stride : nullptr;
       }
+      VecF totals[kRows];
+      row_sums<kBits, kGroup>(args, rows, k0, k1, ordered, totals);
       float sums[kRows];
       v_hsum4(totals, sums);
       for (size_t r = 0; r < count; ++r) {
