@@ -10,13 +10,21 @@ namespace {
 
 static constexpr int kParts = 4 / kUnits;  // vectors that hold one step of a panel
 
-// Nothing is fetched ahead: with several streams the hardware does it better (8 bits, two threads of a Zen 5
-// VM: 55 to 60 GB/s of 57 without, 41 to 52 with fetches 0.5 to 4 KB ahead; one stream of 4 bits: 44 against
-// 38 to 45).
-//
-// Panels that are read side by side for one column: several streams keep more of memory busy than one, an
-// activation that was spread over a vector serves all of them, and their sums do not wait for each other.
-static constexpr int kSideBySide = kUnits == 4 ? 4 : 2;
+// One column reads panel after panel: one stream, fetched ahead. Only 4 and 8 bits on wide vectors, where
+// little but memory is waited for, do better with four panels side by side and the hardware fetching. Several
+// columns have arithmetic to hide memory behind.
+template <int kBits, int kColumns>
+static constexpr int panels_side_by_side() {
+  return kColumns == 1 && kBits >= 4 && kUnits == 4 ? 4 : kColumns == 2 && kUnits == 4 ? 2 : 1;
+}
+static constexpr size_t kAhead = 8192;  // bytes
+
+// A lone panel's steps go to several sums, so that products do not wait for each other, where a product is
+// one instruction.
+template <int kBits, int kPanels, int kColumns>
+static constexpr int sums_of_a_panel() {
+  return kDotsAreInt32 && kBits != 8 && kPanels * kColumns == 1 ? 8 : 1;
+}
 
 // Blocks of 32 channels that int16 sums can take.
 template <int kBits>
@@ -28,16 +36,20 @@ static constexpr size_t blocks_before_sum() {
 template <int kBits, int kPanels, int kColumns>
 __attribute__((always_inline)) static inline void panel_group(const uint8_t* codes, size_t stride,
                                                               size_t blocks, const int8_t* x, size_t x_stride,
-                                                              VecI (*acc)[kColumns]) {
+                                                              bool fetch, VecI (*acc)[kColumns]) {
   constexpr int kVectors = kBits == 3 ? 2 : kBits;
-  Dots dots[kPanels][kColumns];
+  constexpr int kSums = sums_of_a_panel<kBits, kPanels, kColumns>();
+  Dots dots[kPanels][kColumns][kSums];
   for (int p = 0; p < kPanels; ++p) {
     for (int c = 0; c < kColumns; ++c) {
       acc[p][c] = vi_zero();
-      dots[p][c] = dots_zero();
+      for (int s = 0; s < kSums; ++s) dots[p][c][s] = dots_zero();
     }
   }
   for (size_t b = 0; b < blocks; ++b) {
+    if (fetch) {
+      for (int line = 0; line < kBits; ++line) v_prefetch(codes + (b * kBits + (size_t)line) * 64 + kAhead);
+    }
     VecB packed[kPanels][kVectors], third[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       const uint8_t* block = codes + (size_t)p * stride + b * 64 * kBits;
@@ -53,22 +65,24 @@ __attribute__((always_inline)) static inline void panel_group(const uint8_t* cod
           if constexpr (kBits == 8)
             acc[p][c] = vi_dot_wide(acc[p][c], w, quad);
           else
-            dots[p][c] = dot(dots[p][c], w, quad);
+            dots[p][c][kStep % kSums] = dot(dots[p][c][kStep % kSums], w, quad);
         }
       }
     });
     if (!kDotsAreInt32 && kBits != 8 && (b + 1) % blocks_before_sum<kBits>() == 0) {
       for (int p = 0; p < kPanels; ++p) {
         for (int c = 0; c < kColumns; ++c) {
-          acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c]));
-          dots[p][c] = dots_zero();
+          acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c][0]));
+          dots[p][c][0] = dots_zero();
         }
       }
     }
   }
   if (kBits == 8) return;
   for (int p = 0; p < kPanels; ++p) {
-    for (int c = 0; c < kColumns; ++c) acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c]));
+    for (int c = 0; c < kColumns; ++c) {
+      for (int s = 0; s < kSums; ++s) acc[p][c] = vi_add(acc[p][c], dots_sum(dots[p][c][s]));
+    }
   }
 }
 
@@ -120,7 +134,8 @@ static inline void panel_tile(const GemvPanelArgs* args, size_t p, size_t m) {
     for (int part = 0; part < kParts; ++part) {
       VecI acc[kPanels][kColumns];
       panel_group<kBits, kPanels, kColumns>(codes + b * 64 * kBits + 16 * kUnits * part, w.stride, count,
-                                            x + b * 32, args->x.stride, acc);
+                                            x + b * 32, args->x.stride, kPanels * kColumns == 1 && part == 0,
+                                            acc);
       for (int i = 0; i < kPanels; ++i) {
         const auto* s_at =
             (const uint16_t*)(scales + (size_t)i * w.scale_stride) + g * kPanelOutputs + part * kLanes;
@@ -145,7 +160,7 @@ static inline void panel_tile(const GemvPanelArgs* args, size_t p, size_t m) {
 template <int kBits, int kColumns>
 static inline void panel_columns(const GemvPanelArgs* args, size_t m) {
   const size_t last = (args->n1 + kPanelOutputs - 1) / kPanelOutputs;
-  constexpr int kPanels = kColumns == 1 ? kSideBySide : kColumns == 2 && kUnits == 4 ? 2 : 1;
+  constexpr int kPanels = panels_side_by_side<kBits, kColumns>();
   size_t p = args->n0 / kPanelOutputs;
   for (; p + kPanels <= last; p += kPanels) panel_tile<kBits, kPanels, kColumns>(args, p, m);
   for (; p < last; ++p) panel_tile<kBits, 1, kColumns>(args, p, m);

@@ -14,7 +14,7 @@ namespace {
 static constexpr int kRows = 4;                 // side by side; their lanes are summed together
 static constexpr size_t kBlockChannels = 8192;  // whose activations are kept in order; rows are cut there
 
-static constexpr size_t kRowFetch = 4096;  // bytes fetched ahead
+static constexpr size_t kRowFetch = 8192;  // bytes fetched ahead
 
 struct Row {
   const uint8_t* codes;
@@ -69,7 +69,7 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
 // The lanes of the sums of kRows rows over channels [k0, k1); activations are read once for all of them.
 template <int kBits, int kGroup>
 static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0, size_t k1,
-                            const int8_t* ordered, VecF* totals) {
+                            const int8_t* ordered, const uint8_t* ahead, VecF* totals) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr size_t kStep = (size_t)kUnits * 16 * kPlanes;
   // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few
@@ -77,6 +77,9 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
   constexpr size_t kRun = 16 * kGroup < kStep ? kStep : 16 * kGroup;
   constexpr size_t kRunGroups = kRun / kGroup;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
+  // The bytes that kRows rows take up for a step: fetched ahead in the order memory lies in, so that the
+  // hardware sees one stream and runs ahead of it.
+  const size_t fetched = kRows * args->w.stride * kStep / args->k;
   VecF total[kRows];
   for (int r = 0; r < kRows; ++r) total[r] = v_zero();
   for (size_t run = k0; run < k1; run += kRun) {
@@ -105,8 +108,9 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
       const size_t unit = k / (16 * kPlanes), at = (k - run) / kGroup;
       VecB x[kPlanes];
       for (int j = 0; j < kPlanes; ++j) x[j] = vb_load(ordered + (k - k0) + (size_t)j * 16 * kUnits);
+      for (size_t byte = 0; byte < fetched; byte += 64) v_prefetch(ahead + byte);
+      ahead += fetched;
       for (int r = 0; r < kRows; ++r) {
-        v_prefetch(rows[r].codes + 16 * unit + kRowFetch);
         total[r] = row_step<kBits, kGroup>(rows[r], unit, x, factors[r] + at, total[r]);
       }
     }
@@ -132,7 +136,7 @@ static inline void row_group(const GemvRowArgs* args) {
         rows[r].zeros = w.zeros != nullptr ? w.zeros + at * w.zero_stride : nullptr;
       }
       VecF totals[kRows];
-      row_sums<kBits, kGroup>(args, rows, k0, k1, ordered, totals);
+      row_sums<kBits, kGroup>(args, rows, k0, k1, ordered, rows[0].codes + kRowFetch, totals);
       float sums[kRows];
       v_hsum4(totals, sums);
       for (size_t r = 0; r < count; ++r) {
