@@ -98,7 +98,7 @@ void gemv_row(benchmark::State& state, const GemvRowKernel& kernel, const Shape&
     const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
     against.iterate([&](size_t t) {
       const GemvRowArgs args{w,      x.view, nullptr, y.data(), cut(n, threads, t), cut(n, threads, t + 1),
-                             slab.k, false};
+                             slab.k, false,  nullptr, nullptr};
       kernel.fn(&args);
     });
   }
@@ -117,8 +117,9 @@ void gemv_channel(benchmark::State& state, const GemvChannelKernel& kernel, cons
     against.iterate([&](size_t t) {
       const size_t k0 = slab.k * t / threads / 128 * 128,
                    k1 = t + 1 == threads ? slab.k : slab.k * (t + 1) / threads / 128 * 128;
-      const GemvChannelArgs args{w,  x.view, y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0,
-                                 k1, false};
+      const GemvChannelArgs args{
+          w,     x.view,  y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0, k1,
+          false, nullptr, nullptr};
       kernel.fn(&args);
     });
   }

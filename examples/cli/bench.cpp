@@ -35,11 +35,11 @@ double wall(const Engine& engine, uint64_t bytes) {
   return best;
 }
 
-uint64_t bytes_per_token(const Session& session) {
+minnow_session_stats stats_of(const Session& session) {
   minnow_session_stats stats{};
   stats.struct_size = sizeof stats;
   check(minnow_session_get_stats(session.get(), &stats));
-  return stats.bytes_per_token;
+  return stats;
 }
 
 void bench(const Options& o) {
@@ -75,13 +75,15 @@ void bench(const Options& o) {
       check(minnow_session_rewind(session.get(), o.depth));
       uint64_t bytes = 0;
       double seconds = 0.0;
+      const uint64_t skipped = stats_of(session).weight_bytes_skipped;
       for (uint32_t i = 0; i < o.decode; ++i) {
-        bytes += bytes_per_token(session);
+        bytes += stats_of(session).bytes_per_token;
         const double start = now();
         check(minnow_decode(session.get(), prompt[i]));
         seconds += now() - start;
       }
       decode_rates.push_back(o.decode / seconds);
+      bytes -= stats_of(session).weight_bytes_skipped - skipped;
       read = static_cast<double>(bytes) / o.decode;
     }
     peak = std::max(peak, peak_rss_bytes());
@@ -105,6 +107,8 @@ void bench(const Options& o) {
                            {"decode_gb_s", decode_bytes_s / 1e9},
                            {"read_wall_gb_s", read_wall / 1e9},
                            {"decode_percent_of_wall", share},
+                           {"realised_sparsity", stats_of(session).realised_sparsity},
+                           {"activated_fraction", stats_of(session).activated_fraction},
                            {"load_s", load_seconds},
                            {"peak_rss_bytes", peak},
                            {"kv", o.run.kv},

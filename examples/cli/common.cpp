@@ -24,6 +24,11 @@ void RunOptions::add_to(CLI::App& app) {
           CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm"}));
   app.add_option("-c,--ctx", context, "tokens the KV cache holds; 0: what the task needs");
   app.add_option("--kv", kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8"}));
+  app.add_option("--sparsity", sparsity,
+                 "leave out what the model's thresholds allow (default: where it has some)")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--sparsity-scale", sparsity_scale, "factor on all thresholds; less keeps more")
+      ->check(CLI::Range(0.0f, 1e6f));
 }
 
 Engine RunOptions::engine() const {
@@ -49,6 +54,11 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
   minnow_session_params p = minnow_session_params_default();
   p.context = context != 0 ? context : wanted;
   p.kv_type = static_cast<minnow_kv_type>(kv_type());
+  p.sparsity = sparsity == "on"    ? MINNOW_SPARSITY_ON
+               : sparsity == "off" ? MINNOW_SPARSITY_OFF
+                                   : MINNOW_SPARSITY_AUTO;
+  p.sparsity_scale = sparsity_scale;
+  p.sparsity_prompts = mask_prompts ? 1 : 0;
   minnow_session* s = nullptr;
   check(minnow_session_create(m.get(), &p, &s));
   return Session(s);

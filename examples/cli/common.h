@@ -34,8 +34,10 @@ using Session = std::unique_ptr<minnow_session, Destroy>;
 
 /// Switches of every command that runs a model.
 struct RunOptions {
-  std::string model, isa, kv = "f16";
+  std::string model, isa, kv = "f16", sparsity;
   uint32_t threads = 0, context = 0;
+  float sparsity_scale = 1.0f;
+  bool mask_prompts = false;  ///< set by commands that measure loss
 
   void add_to(CLI::App& app);
   Engine engine() const;

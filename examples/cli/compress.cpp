@@ -1,11 +1,15 @@
 // minnow compress: a Hugging Face directory or a GGUF file to one .mnw file.
 #include "compress/compress.h"
 
+#include <algorithm>
 #include <csignal>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "common.h"
 #include "compress/budget.h"
+#include "compress/chess/chess.h"
 #include "compress/report.h"
 
 namespace cli {
@@ -17,7 +21,10 @@ using minnow::compress::Storage;
 volatile std::sig_atomic_t interrupted = 0;
 
 struct Options {
-  std::string input, output, storage16 = "source", chat_format, method, report;
+  std::string input, output, storage16 = "source", chat_format, method, report, sparsity_method = "best",
+                             channel_weight = "mean";
+  double sparsity = -1.0;  // none
+  bool more_inputs = false;
   std::vector<std::string> calibration, held_out;
   uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048;
   uint64_t seed = 1;
@@ -87,6 +94,46 @@ minnow::compress::MlwqOptions budget_settings(const Options& o) {
   return m;
 }
 
+minnow::compress::SparsityOptions sparsity_settings(const Options& o,
+                                                    minnow::compress::StageProgress progress) {
+  using minnow::compress::SparsityMethod;
+  minnow::compress::SparsityOptions s;
+  s.share = o.sparsity;
+  for (const auto m : {SparsityMethod::best, SparsityMethod::chess, SparsityMethod::cats,
+                       SparsityMethod::wina, SparsityMethod::teal, SparsityMethod::oracle}) {
+    if (o.sparsity_method == name_of(m)) s.method = m;
+  }
+  s.rms = o.channel_weight == "rms";
+  s.more_inputs = o.more_inputs;
+  s.calibration = o.calibration;
+  s.length = o.length;
+  s.tokens = static_cast<uint32_t>(std::min<uint64_t>(s.tokens, uint64_t{o.sequences} * o.length));
+  s.seed = o.seed;
+  s.threads = o.threads;
+  s.progress = std::move(progress);
+  return s;
+}
+
+/// A bar a stage; false once the user has interrupted.
+minnow::compress::StageProgress stage_bars() {
+  struct State {
+    std::unique_ptr<ProgressBar> bar;
+    std::string at;
+  };
+  return [state = std::make_shared<State>()](const char* stage, uint64_t done, uint64_t total) {
+    if (state->at != stage)
+      state->bar = nullptr, state->bar = std::make_unique<ProgressBar>(state->at = stage);
+    state->bar->update(static_cast<double>(done) / static_cast<double>(total));
+    return interrupted == 0;
+  };
+}
+
+bool is_mnw(const std::string& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::memcmp(magic, "\x89MNW", sizeof magic) == 0;
+}
+
 void print(const Options& o, const minnow::compress::BudgetReport& r,
            const std::vector<std::string>& warnings) {
   nlohmann::json j = {{"output", o.output},
@@ -125,21 +172,31 @@ void run_compress(const Options& o) {
   CompressOptions c = settings(o);
   minnow::compress::MlwqOptions m;
   if (o.budget()) m = budget_settings(o);
+  const bool sparse = o.sparsity >= 0.0;
+  const minnow::compress::SparsityOptions s = sparsity_settings(o, stage_bars());
+  minnow::compress::BudgetReport whole;
+  if (!std::filesystem::is_directory(o.input) && is_mnw(o.input)) {
+    if (!sparse || o.budget() || o.width != 0 || o.bits != 0.0) {
+      throw Misuse{
+          {"'" + o.input + "' is compressed already: only its thresholds can be remade, with --sparsity K"}};
+    }
+    std::signal(SIGINT, [](int) { interrupted = 1; });
+    std::signal(SIGTERM, [](int) { interrupted = 1; });
+    auto report = minnow::compress::add_sparsity(o.input, s, o.output);
+    if (!report.ok()) throw Failure{report.status().message()};
+    whole.file = *report;
+    print(o, whole, {});
+    return;
+  }
   auto imported = minnow::compress::import_model(o.input);
   if (!imported.ok()) throw Failure{imported.status().message()};
   for (const std::string& w : imported->warnings) std::fprintf(stderr, "warning: %s\n", w.c_str());
   std::signal(SIGINT, [](int) { interrupted = 1; });  // ends cleanly: no half-written file stays behind
   std::signal(SIGTERM, [](int) { interrupted = 1; });
   if (o.budget()) {
-    std::unique_ptr<ProgressBar> bar;
-    std::string at;
-    m.progress = [&](const char* stage, uint64_t done, uint64_t total) {
-      if (at != stage) bar = nullptr, bar = std::make_unique<ProgressBar>(at = stage);
-      bar->update(static_cast<double>(done) / static_cast<double>(total));
-      return interrupted == 0;
-    };
-    auto report = minnow::compress::compress_to_budget(*imported, m, c, o.output);
-    bar = nullptr;
+    m.progress = stage_bars();
+    auto report = minnow::compress::compress_to_budget(*imported, m, c, sparse ? &s : nullptr, o.output);
+    m.progress = nullptr;
     if (!report.ok()) throw Failure{report.status().message()};
     if (!o.report.empty()) {
       const auto written = minnow::compress::write_report(*report, o.output, o.report);
@@ -153,9 +210,11 @@ void run_compress(const Options& o) {
     bar.update(static_cast<double>(done) / static_cast<double>(total));
     return interrupted == 0;
   };
-  auto report = minnow::compress::compress_model(*imported, c, o.output);
+  const auto write = [&](const std::string& path) {
+    return minnow::compress::compress_model(*imported, c, path);
+  };
+  auto report = sparse ? minnow::compress::through_dense_file(o.output, s, write) : write(o.output);
   if (!report.ok()) throw Failure{report.status().message()};
-  minnow::compress::BudgetReport whole;
   whole.file = *report;
   print(o, whole, imported->warnings);
 }
@@ -166,7 +225,9 @@ void add_compress(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* sub =
       app.add_subcommand("compress", "make a .mnw file from a Hugging Face directory or a GGUF file");
-  sub->add_option("input", o->input, "Hugging Face directory or GGUF file")->required();
+  sub->add_option("input", o->input,
+                  "Hugging Face directory or GGUF file; a .mnw file to remake its thresholds")
+      ->required();
   sub->add_option("-o,--output", o->output, "the .mnw file to write")->required();
   auto* width = sub->add_option("--width", o->width, "bits of every weight's code: 2, 3, 4 or 8 (default)");
   sub->add_option("--bits", o->bits,
@@ -184,6 +245,15 @@ void add_compress(CLI::App& app) {
       ->excludes(width);
   sub->add_option("--calibration", o->calibration,
                   "text files; without any, minnow samples from the model itself");
+  sub->add_option("--sparsity", o->sparsity,
+                  "thresholds for leaving out this share of the weights of q, o, up and down in each token")
+      ->check(CLI::Range(0.0, 0.95));
+  sub->add_option("--sparsity-method", o->sparsity_method, "how thresholds are found (default best)")
+      ->check(CLI::IsMember({"best", "chess", "cats", "wina", "teal", "oracle"}));
+  sub->add_option("--channel-weight", o->channel_weight, "of |up| over tokens: mean (default) or rms")
+      ->check(CLI::IsMember({"mean", "rms"}));
+  sub->add_flag("--sparse-inputs", o->more_inputs,
+                "with best and teal: also leave out inputs of k, v and gate");
   sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));

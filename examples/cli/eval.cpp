@@ -62,6 +62,7 @@ class Reference {
     scored.engine = run.engine();
     scored.model = run.load(scored.engine);
     run.context = 0;
+    run.sparsity = "off";
     scored.session = run.session(scored.model, context);
   }
   ~Reference() {
@@ -170,9 +171,11 @@ void print(const Options& o, const nlohmann::json& result) {
 
 Scored open(const Options& o, uint32_t context) {
   Scored s;
-  s.engine = o.run.engine();
-  s.model = o.run.load(s.engine);
-  s.session = o.run.session(s.model, context);
+  RunOptions run = o.run;
+  run.mask_prompts = true;  // every token of a window: the harsher setting, in which losses are comparable
+  s.engine = run.engine();
+  s.model = run.load(s.engine);
+  s.session = run.session(s.model, context);
   return s;
 }
 
@@ -216,6 +219,13 @@ void eval_text(const Options& o) {
                            {"ctx", o.window},
                            {"skip", o.skip},
                            {"nll_per_window", per_window}};
+  minnow_session_stats stats{};
+  stats.struct_size = sizeof stats;
+  check(minnow_session_get_stats(m.session.get(), &stats));
+  if (stats.tokens_masked != 0) {
+    result["realised_sparsity"] = stats.realised_sparsity;
+    result["activated_fraction"] = stats.activated_fraction;
+  }
   if (reference) {
     result["kld"] = totals.kld / n;
     result["top1_agreement"] = static_cast<double>(totals.same_top) / n;

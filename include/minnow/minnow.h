@@ -170,6 +170,13 @@ typedef struct minnow_session minnow_session;
 
 typedef enum minnow_kv_type { MINNOW_KV_F32 = 0, MINNOW_KV_F16 = 1, MINNOW_KV_Q8 = 2 } minnow_kv_type;
 
+/* What to do with a model's activation thresholds. AUTO uses them where a model has some. */
+typedef enum minnow_sparsity {
+  MINNOW_SPARSITY_AUTO = 0,
+  MINNOW_SPARSITY_ON = 1, /* a model without thresholds is MINNOW_UNSUPPORTED */
+  MINNOW_SPARSITY_OFF = 2
+} minnow_sparsity;
+
 typedef struct minnow_session_params {
   size_t struct_size;
   uint32_t context;       /* tokens the session can hold; for models with two sets of rope frequencies (Phi-3
@@ -177,6 +184,11 @@ typedef struct minnow_session_params {
                              model's maximum and 4096 */
   uint32_t prefill_chunk; /* tokens of one forward pass at most; 0: 256 */
   minnow_kv_type kv_type; /* default MINNOW_KV_F16 */
+  minnow_sparsity
+      sparsity; /* default MINNOW_SPARSITY_AUTO. Tokens that come one at a time leave out what is below
+                   the thresholds; several at once run dense, unless sparsity_prompts is set */
+  float sparsity_scale; /* of all thresholds, at least 0: less keeps more. default 1 */
+  int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
 } minnow_session_params;
 
 MINNOW_API minnow_session_params minnow_session_params_default(void);
@@ -302,7 +314,13 @@ typedef struct minnow_session_stats {
   uint64_t kv_bytes, workspace_bytes;
   uint64_t tokens_prefilled, tokens_decoded; /* since creation */
   double prefill_seconds, decode_seconds;
-  uint64_t bytes_per_token; /* weights and KV rows that the next decode step reads */
+  uint64_t bytes_per_token; /* weights and KV rows that the next decode step reads, were nothing left out */
+  uint64_t weight_bytes_skipped; /* by tokens that came one at a time, since creation */
+  uint64_t tokens_masked;        /* that ran with thresholds, since creation; the next two are over them */
+  double realised_sparsity;      /* share left out of the weights that may be left out: those of matrices with
+                                    thresholds */
+  double activated_fraction;     /* share used of all weights of layers and output head; 1 where no token was
+                                    masked */
 } minnow_session_stats;
 
 MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);

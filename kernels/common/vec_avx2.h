@@ -54,6 +54,17 @@ static inline VecF v_with_sign(VecF x, VecF s) {
 static inline VecF v_if_less(VecF a, VecF b, VecF x, VecF y) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+static inline uint32_t v_above(VecF x, VecF t, VecF* out) {
+  const __m256 above = _mm256_cmp_ps(v_abs(x), t, _CMP_NLE_UQ);
+  *out = _mm256_and_ps(above, x);
+  return (uint32_t)_mm256_movemask_ps(above);
+}
+static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
+  for (uint32_t i = 0; i < 8; ++i) {
+    *list = base + i;
+    list += (bits >> i) & 1;
+  }
+}
 // In two steps, so that the powers stay normal and the last product does the rounding.
 static inline VecF v_scale2(VecF x, VecF n) {
   const __m256i exponent = _mm256_cvtps_epi32(n);

@@ -57,6 +57,19 @@ static inline VecF v_with_sign(VecF x, VecF s) {
 static inline VecF v_if_less(VecF a, VecF b, VecF x, VecF y) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
 }
+// Bit i: not |x| <= t in lane i, so a NaN counts; *out = x there, 0 elsewhere.
+static inline uint32_t v_above(VecF x, VecF t, VecF* out) {
+  const __mmask16 above = _mm512_cmp_ps_mask(v_abs(x), t, _CMP_NLE_UQ);
+  *out = _mm512_maskz_mov_ps(above, x);
+  return above;
+}
+// base + i for every bit i, ascending; writes kLanes entries. In a register first: AMD's cores take a
+// compressing store apart.
+static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
+  const __m512i all = _mm512_add_epi32(
+      _mm512_set1_epi32((int)base), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  _mm512_storeu_si512(list, _mm512_maskz_compress_epi32((__mmask16)bits, all));
+}
 // x * 2^n for integral n in [-160, 160]; overflows to infinity, underflows gradually.
 static inline VecF v_scale2(VecF x, VecF n) {
   return _mm512_scalef_ps(x, n);

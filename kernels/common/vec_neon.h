@@ -54,6 +54,18 @@ static inline VecF v_with_sign(VecF x, VecF s) {
 static inline VecF v_if_less(VecF a, VecF b, VecF x, VecF y) {
   return vbslq_f32(vcltq_f32(a, b), x, y);
 }
+static inline uint32_t v_above(VecF x, VecF t, VecF* out) {
+  const uint32x4_t above = vmvnq_u32(vcleq_f32(vabsq_f32(x), t));
+  const uint32_t weights[4] = {1, 2, 4, 8};
+  *out = vreinterpretq_f32_u32(vandq_u32(above, vreinterpretq_u32_f32(x)));
+  return vaddvq_u32(vandq_u32(above, vld1q_u32(weights)));
+}
+static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
+  for (uint32_t i = 0; i < 4; ++i) {
+    *list = base + i;
+    list += (bits >> i) & 1;
+  }
+}
 // In two steps, so that the powers stay normal and the last product does the rounding.
 static inline VecF v_scale2(VecF x, VecF n) {
   const int32x4_t exponent = vcvtnq_s32_f32(n);

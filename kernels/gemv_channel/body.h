@@ -12,9 +12,20 @@ namespace {
 
 static constexpr int kQuads = 4;  // of channels that are added before sums are stored
 
-// sums[plane][i] of one step (kUnits units of outputs), += the products of kQuads * 4 channels.
-template <int kBits>
-__attribute__((always_inline)) static inline void channel_step(const uint8_t* codes, size_t stride,
+// Where sixteen channels lie: one after another, or anywhere.
+struct Together {
+  const uint8_t* codes;
+  size_t stride;
+  inline const uint8_t* row(int i) const { return codes + (size_t)i * stride; }
+};
+struct Apart {
+  const uint8_t* rows[4 * kQuads];
+  inline const uint8_t* row(int i) const { return rows[i]; }
+};
+
+// sums[plane][i] of one step (kUnits units of outputs), += the products of count * 4 channels.
+template <int kBits, class Channels>
+__attribute__((always_inline)) static inline void channel_step(const Channels& channels, int count,
                                                                size_t third_at, size_t unit,
                                                                const VecB* quads, int32_t* sums) {
   constexpr int kPlanes = planes_of<kBits>();
@@ -28,15 +39,14 @@ __attribute__((always_inline)) static inline void channel_step(const uint8_t* co
         dots[j][i] = dots_zero();
     }
   }
-  for (int quad = 0; quad < kQuads; ++quad) {
-    const uint8_t* rows = codes + (size_t)quad * 4 * stride;
+  for (int quad = 0; quad < count; ++quad) {
     VecB four[4], packed[4], thirds[4];
     for (int r = 0; r < 4; ++r) {
-      four[r] = vb_load(rows + (size_t)r * stride + 16 * unit);
+      four[r] = vb_load(channels.row(4 * quad + r) + 16 * unit);
     }
     zip_four(four, packed);
     if (kBits == 3) {
-      for (int r = 0; r < 4; ++r) four[r] = vb_third_bits(rows + (size_t)r * stride + third_at, unit);
+      for (int r = 0; r < 4; ++r) four[r] = vb_third_bits(channels.row(4 * quad + r) + third_at, unit);
       zip_four(four, thirds);
     }
     unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
@@ -129,7 +139,8 @@ static inline void channel_width(const GemvChannelArgs* args) {
       for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(args->x.codes + c + 4 * (size_t)q);
       for (size_t s = 0; s < steps; ++s) {
         for (size_t at = 0; at < kStepBytes; at += 64) v_prefetch(ahead + s * kStepBytes + at);
-        channel_step<kBits>(codes, w.stride, 16 * units, s * kUnits, quads, args->sums + s * kStep);
+        channel_step<kBits>(Together{codes, w.stride}, kQuads, 16 * units, s * kUnits, quads,
+                            args->sums + s * kStep);
       }
     }
     channel_group_end<kBits>(args, k / w.group, store);
@@ -137,16 +148,77 @@ static inline void channel_width(const GemvChannelArgs* args) {
   }
 }
 
+// The same for listed channels. The sixteen that follow are fetched line after line of each, as they lie.
+template <int kBits>
+static inline void channel_listed(const GemvChannelArgs* args) {
+  constexpr size_t kElements = 16 * planes_of<kBits>();
+  constexpr size_t kStep = kUnits * kElements;
+  constexpr uint32_t kBlock = 4 * kQuads;
+  const QuantisedWeights& w = args->w;
+  const size_t units = (args->n + kElements - 1) / kElements;
+  const size_t steps = (args->n + kStep - 1) / kStep;
+  constexpr size_t kStepBytes = kStep * kBlock * kBits / 8;
+  const uint32_t end = args->starts[(args->k1 + w.group - 1) / w.group];
+  bool store = !args->accumulate;
+  for (size_t g = args->k0 / w.group; g * w.group < args->k1; ++g) {
+    const uint32_t last = args->starts[g + 1];
+    if (args->starts[g] == last) continue;
+    for (size_t i = 0; i < steps * kStep; i += kLanes) vi_store(args->sums + i, vi_zero());
+    for (uint32_t at = args->starts[g]; at < last; at += kBlock) {
+      // A last block that is not full is filled up with a channel that counts nothing.
+      Apart channels;
+      int8_t x[kBlock];
+      for (uint32_t i = 0; i < kBlock; ++i) {
+        const bool real = at + i < last;
+        const uint32_t c = args->list[real ? at + i : last - 1];
+        channels.rows[i] = w.codes + c * w.stride;
+        x[i] = real ? args->x.codes[c] : (int8_t)0;
+      }
+      const int count = last - at < kBlock ? (int)((last - at + 3) / 4) : kQuads;
+      VecB quads[kQuads];
+      for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(x + 4 * q);
+      uint32_t ahead = at + 4 * (uint32_t)count < last ? at + 4 * (uint32_t)count : last;
+      const uint32_t ahead_end = end - ahead < kBlock ? end : ahead + kBlock;
+      const uint8_t* line = ahead < ahead_end ? w.codes + args->list[ahead] * w.stride : nullptr;
+      size_t left = w.stride;
+      for (size_t s = 0; s < steps; ++s) {
+        for (size_t b = 0; b < kStepBytes && line != nullptr; b += 64) {
+          v_prefetch(line);
+          if (left > 64) {
+            line += 64, left -= 64;
+          } else {
+            line = ++ahead < ahead_end ? w.codes + args->list[ahead] * w.stride : nullptr;
+            left = w.stride;
+          }
+        }
+        channel_step<kBits>(channels, count, 16 * units, s * kUnits, quads, args->sums + s * kStep);
+      }
+    }
+    channel_group_end<kBits>(args, g, store);
+    store = false;
+  }
+  if (!store) return;
+  for (size_t n = 0; n < args->n; ++n) args->y[n] = 0.0f;
+}
+
+template <int kBits>
+static inline void channel_either(const GemvChannelArgs* args) {
+  if (args->list != nullptr)
+    channel_listed<kBits>(args);
+  else
+    channel_width<kBits>(args);
+}
+
 static inline void gemv_channel_body(const GemvChannelArgs* args) {
   switch (args->w.bits) {
     case 2:
-      return channel_width<2>(args);
+      return channel_either<2>(args);
     case 3:
-      return channel_width<3>(args);
+      return channel_either<3>(args);
     case 4:
-      return channel_width<4>(args);
+      return channel_either<4>(args);
     default:
-      return channel_width<8>(args);
+      return channel_either<8>(args);
   }
 }
 

@@ -3,10 +3,11 @@
 //
 //   y[n] = (the sum over channels [k0, k1) of one slab)    for n in [0, N)
 //
-// An input channel is one run of memory over all outputs, so that channels can be left out. Threads split
-// channels: each part has a y of its own, and the caller adds them. k0 is a multiple of the group; k1 is one
-// or the slab's channels padded to 32. With accumulate the sum is added to y. Channels are added up as
-// integers within a group, sixteen at a time, into `sums`.
+// An input channel is one run of memory over all outputs, so that channels can be left out: with a list,
+// those not in it are not read, and their activations must be zero; the result is that without the list, to
+// the bit. Threads split channels: each part has a y of its own, and the caller adds them. k0 is a multiple
+// of the group; k1 is one or the slab's channels padded to 32. With accumulate the sum is added to y.
+// Channels are added up as integers within a group, sixteen at a time, into `sums`.
 //   |error| <= (groups + 4) * 2^-22 * sum_g |s * sx| * ( sum |q * xq| + |z * sum xq| ).
 #pragma once
 
@@ -22,6 +23,10 @@ struct GemvChannelArgs {
   size_t n;
   size_t k0, k1;
   bool accumulate;
+  // Channels to read, ascending: those of group g are list[starts[g]] to list[starts[g + 1]], for all groups
+  // in [k0, k1); or nullptr: all.
+  const uint32_t* list;
+  const uint32_t* starts;
 };
 
 static constexpr size_t kChannelSums = 256;

@@ -11,8 +11,12 @@ extern "C" void gemv_channel_f32_q8_wn__1x1_scalar(const GemvChannelArgs* args) 
       const uint16_t* scales = (const uint16_t*)((const char*)w.scales + g * w.scale_stride);
       const uint8_t* zeros = w.zeros != nullptr ? w.zeros + g * w.zero_stride : nullptr;
       int32_t dot = 0;
-      for (size_t i = k; i < end; ++i)
+      const size_t first = args->list != nullptr ? args->starts[g] : k;
+      const size_t last = args->list != nullptr ? args->starts[g + 1] : end;
+      for (size_t at = first; at < last; ++at) {
+        const size_t i = args->list != nullptr ? args->list[at] : at;
         dot += code_in_run(w.codes + i * w.stride, w.bits, args->n, n) * args->x.codes[i];
+      }
       const float offset = zero_in_row(zeros, w.bits, n) * args->x.zs[g];
       total += f32_of_f16(scales[n]) * (args->x.scales[g] * (float)dot - offset);
     }

@@ -23,6 +23,23 @@ struct Row {
   const uint8_t* zeros;  // or nullptr
 };
 
+// What is fetched while rows are multiplied: runs of `bytes`, as they lie, line after line.
+struct RowFetch {
+  const uint8_t* runs[kRows];
+  size_t bytes;
+  int run;
+  size_t at;
+};
+
+__attribute__((always_inline)) static inline void fetch_line(RowFetch* f) {
+  if (f->run == kRows) return;
+  v_prefetch(f->runs[f->run] + f->at);
+  f->at += 64;
+  if (f->at < f->bytes) return;
+  f->at = 0;
+  ++f->run;
+}
+
 // Activations of one block of channels: plane j of step i at (i * kPlanes + j) * 16 * kUnits.
 template <int kBits>
 static inline void order_activations(const int8_t* x, size_t channels, int8_t* ordered) {
@@ -67,9 +84,9 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
 }
 
 // The lanes of the sums of kRows rows over channels [k0, k1); activations are read once for all of them.
-template <int kBits, int kGroup>
+template <int kBits, int kGroup, bool kListed>
 static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0, size_t k1,
-                            const int8_t* ordered, const uint8_t* ahead, VecF* totals) {
+                            const int8_t* ordered, RowFetch ahead, VecF* totals) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr size_t kStep = (size_t)kUnits * 16 * kPlanes;
   // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few
@@ -80,6 +97,7 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
   // The bytes that kRows rows take up for a step: fetched ahead in the order memory lies in, so that the
   // hardware sees one stream and runs ahead of it.
   const size_t fetched = kRows * args->w.stride * kStep / args->k;
+  const uint8_t* stream = ahead.runs[0];
   VecF total[kRows];
   for (int r = 0; r < kRows; ++r) total[r] = v_zero();
   for (size_t run = k0; run < k1; run += kRun) {
@@ -108,8 +126,13 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
       const size_t unit = k / (16 * kPlanes), at = (k - run) / kGroup;
       VecB x[kPlanes];
       for (int j = 0; j < kPlanes; ++j) x[j] = vb_load(ordered + (k - k0) + (size_t)j * 16 * kUnits);
-      for (size_t byte = 0; byte < fetched; byte += 64) v_prefetch(ahead + byte);
-      ahead += fetched;
+      for (size_t byte = 0; byte < fetched; byte += 64) {
+        if (kListed)
+          fetch_line(&ahead);
+        else
+          v_prefetch(stream + byte);
+      }
+      stream += fetched;
       for (int r = 0; r < kRows; ++r) {
         total[r] = row_step<kBits, kGroup>(rows[r], unit, x, factors[r] + at, total[r]);
       }
@@ -118,45 +141,65 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
   for (int r = 0; r < kRows; ++r) totals[r] = total[r];
 }
 
-template <int kBits, int kGroup>
+template <int kBits, int kGroup, bool kListed>
 static inline void row_group(const GemvRowArgs* args) {
   const QuantisedWeights& w = args->w;
+  // Listed rows are fetched as far ahead as others, sets of them at a time.
+  const size_t set = kRows * w.stride;
+  const size_t sets_ahead = (kRowFetch + set - 1) / set;
   alignas(64) int8_t ordered[kBlockChannels + 64];
   for (size_t k0 = 0; k0 < args->k; k0 += kBlockChannels) {
     const size_t k1 = args->k - k0 < kBlockChannels ? args->k : k0 + kBlockChannels;
     order_activations<kBits>(args->x.codes + k0, k1 - k0, ordered);
+    const size_t from = w.stride * k0 / args->k, to = w.stride * k1 / args->k;
     for (size_t n = args->n0; n < args->n1; n += kRows) {
       const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
       Row rows[kRows];
+      RowFetch ahead = {{}, to - from, 0, 0};
       for (size_t r = 0; r < kRows; ++r) {
-        const size_t at = n + (r < count ? r : count - 1);
+        const size_t i = n + (r < count ? r : count - 1);
+        const size_t at = kListed ? args->rows[i] : i;
         rows[r].codes = w.codes + at * w.stride;
         rows[r].third = rows[r].codes + 16 * ((args->k + 63) / 64);
         rows[r].scales = (const uint16_t*)((const char*)w.scales + at * w.scale_stride);
         rows[r].zeros = w.zeros != nullptr ? w.zeros + at * w.zero_stride : nullptr;
+        if (!kListed) continue;
+        const size_t later = n + sets_ahead * kRows + r;
+        ahead.runs[r] = w.codes + args->rows[later < args->n1 ? later : args->n1 - 1] * w.stride + from;
       }
+      if (!kListed) ahead.runs[0] = rows[0].codes + kRowFetch;
       VecF totals[kRows];
-      row_sums<kBits, kGroup>(args, rows, k0, k1, ordered, rows[0].codes + kRowFetch, totals);
+      row_sums<kBits, kGroup, kListed>(args, rows, k0, k1, ordered, ahead, totals);
       float sums[kRows];
       v_hsum4(totals, sums);
       for (size_t r = 0; r < count; ++r) {
+        const size_t at = kListed ? args->rows[n + r] : n + r;
         const bool add = args->accumulate || k0 > 0;
-        const float before = add ? args->y[n + r] : args->bias != nullptr ? args->bias[n + r] : 0.0f;
-        args->y[n + r] = sums[r] + before;
+        const float before = add ? args->y[at] : args->bias != nullptr ? args->bias[at] : 0.0f;
+        const float sum = sums[r] + before;
+        args->y[at] = args->factors != nullptr && k1 == args->k ? sum * args->factors[at] : sum;
       }
     }
   }
+}
+
+template <int kBits, int kGroup>
+static inline void row_either(const GemvRowArgs* args) {
+  if (args->rows != nullptr)
+    row_group<kBits, kGroup, true>(args);
+  else
+    row_group<kBits, kGroup, false>(args);
 }
 
 template <int kBits>
 static inline void row_width(const GemvRowArgs* args) {
   switch (args->w.group) {
     case 32:
-      return row_group<kBits, 32>(args);
+      return row_either<kBits, 32>(args);
     case 64:
-      return row_group<kBits, 64>(args);
+      return row_either<kBits, 64>(args);
     default:
-      return row_group<kBits, 128>(args);
+      return row_either<kBits, 128>(args);
   }
 }
 

@@ -1,7 +1,8 @@
 // gemv_row: quantised weights in row layout times one column of int8 activations (kernels/common/quantised.h
 // has maths, codes and alignment).
 //
-//   y[n] = (the sum over one slab's channels) (+ bias[n])    for n in [n0, n1)
+//   y[n] = (the sum over one slab's channels) (+ bias[n])    for n in [n0, n1), or for n = rows[i], i in [n0,
+//   n1) and then times factors[n], where there are factors
 //
 // A row is one run of memory (codes, scales, zeros), so that rows can be left out. With accumulate the sum is
 // added to y and bias is ignored. k is the slab's channels padded to a multiple of 32; x must be padded as
@@ -21,6 +22,8 @@ struct GemvRowArgs {
   size_t n0, n1;
   size_t k;
   bool accumulate;
+  const uint32_t* rows;  // u32[n1]: outputs wanted, any order; or nullptr: all
+  const float* factors;  // f32, as long as y; or nullptr: what gates make of the sum, in the last slab's call
 };
 
 enum class GemvRowOp { gemv_row_f32_q8_wn };

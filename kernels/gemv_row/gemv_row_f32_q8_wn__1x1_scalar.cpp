@@ -4,7 +4,8 @@
 
 extern "C" void gemv_row_f32_q8_wn__1x1_scalar(const GemvRowArgs* args) {
   const QuantisedWeights& w = args->w;
-  for (size_t n = args->n0; n < args->n1; ++n) {
+  for (size_t at = args->n0; at < args->n1; ++at) {
+    const size_t n = args->rows != nullptr ? args->rows[at] : at;
     const uint8_t* codes = w.codes + n * w.stride;
     const uint16_t* scales = (const uint16_t*)((const char*)w.scales + n * w.scale_stride);
     const uint8_t* zeros = w.zeros != nullptr ? w.zeros + n * w.zero_stride : nullptr;
@@ -17,5 +18,6 @@ extern "C" void gemv_row_f32_q8_wn__1x1_scalar(const GemvRowArgs* args) {
       total += f32_of_f16(scales[g]) * (args->x.scales[g] * (float)dot - offset);
     }
     args->y[n] = total + (args->accumulate ? args->y[n] : args->bias != nullptr ? args->bias[n] : 0.0f);
+    if (args->factors != nullptr) args->y[n] *= args->factors[n];
   }
 }

@@ -11,7 +11,9 @@ namespace {
 
 constexpr uint32_t kDefaultContext = 4096, kLargestContext = 1u << 24, kDefaultChunk = 256, kScoreRows = 32;
 
-Result<exec::DecoderOptions> options_from(const format::Config& c, const minnow_session_params& p) {
+Result<exec::DecoderOptions> options_from(const Model& model, const minnow_session_params& p) {
+  const format::Config& c = model.config();
+  const bool has_thresholds = !model.plan->masks.empty();
   exec::DecoderOptions o;
   if (p.context > kLargestContext)
     return fail(Code::invalid_argument, "a context of ", p.context, " tokens is beyond what minnow can hold");
@@ -21,6 +23,13 @@ Result<exec::DecoderOptions> options_from(const format::Config& c, const minnow_
   o.context = p.context != 0 ? p.context : std::min(c.max_context, kDefaultContext);
   o.chunk = std::min(p.prefill_chunk != 0 ? p.prefill_chunk : kDefaultChunk, 4096u);
   o.kv = static_cast<kv::Type>(p.kv_type);
+  if (p.sparsity != MINNOW_SPARSITY_AUTO && p.sparsity != MINNOW_SPARSITY_ON &&
+      p.sparsity != MINNOW_SPARSITY_OFF) {
+    return fail(Code::invalid_argument, "sparsity ", int(p.sparsity), " is not known");
+  }
+  o.sparsity = p.sparsity == MINNOW_SPARSITY_ON || (p.sparsity == MINNOW_SPARSITY_AUTO && has_thresholds);
+  o.threshold_scale = p.sparsity_scale;
+  o.mask_prompts = p.sparsity_prompts != 0;
   return o;
 }
 
@@ -73,7 +82,10 @@ Status make_decoder(minnow_session& s, uint32_t logit_rows) {
   options.state = &s.state;
   MINNOW_ASSIGN(exec::Decoder decoder,
                 exec::Decoder::create(*s.model->plan, *s.model->engine->pool, options));
-  if (s.decoder != nullptr) MINNOW_TRY(decoder.copy_from(*s.decoder));
+  if (s.decoder != nullptr) {
+    MINNOW_TRY(decoder.copy_from(*s.decoder));
+    decoder.continue_counts(*s.decoder);
+  }
   s.decoder = std::make_unique<exec::Decoder>(std::move(decoder));
   s.options.logit_rows = logit_rows;  // nothing else, as other threads may be reading the context
   return {};
@@ -84,7 +96,7 @@ Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> mode
   auto s = std::make_unique<minnow_session>();
   s->model = std::move(model);
   s->params = params;
-  MINNOW_ASSIGN(s->options, options_from(s->model->config(), params));
+  MINNOW_ASSIGN(s->options, options_from(*s->model, params));
   MINNOW_TRY(make_decoder(*s, 1));
   s->tokens.reserve(s->options.context);
   return s;
@@ -139,7 +151,7 @@ using namespace minnow::api;
 extern "C" {
 
 minnow_session_params minnow_session_params_default(void) {
-  return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16};
+  return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
@@ -154,7 +166,7 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     if (!opened.ok()) return std::move(opened).status().within(path);
     const Model& model = **opened;
     const format::Config& c = model.config();
-    MINNOW_ASSIGN(const exec::DecoderOptions o, options_from(c, p));
+    MINNOW_ASSIGN(const exec::DecoderOptions o, options_from(model, p));
     const uint64_t weights = model.container->file_size();
     const auto layers = static_cast<uint32_t>(model.plan->layers.size());
     const auto kv = [&](uint32_t context) {
@@ -337,6 +349,14 @@ minnow_status minnow_session_get_stats(const minnow_session* session, minnow_ses
     r.tokens_prefilled = session->prefilled, r.tokens_decoded = session->decoded;
     r.prefill_seconds = session->prefill_seconds, r.decode_seconds = session->decode_seconds;
     r.bytes_per_token = session->model->plan->bytes_per_token + session->decoder->kv_bytes_read();
+    const exec::SparsityCounts c = session->decoder->sparsity_counts();
+    r.weight_bytes_skipped = c.bytes_skipped;
+    r.tokens_masked = c.tokens;
+    const auto share = [](uint64_t part, uint64_t whole) {
+      return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+    };
+    r.realised_sparsity = share(c.skipped_weights, c.maskable_weights);
+    r.activated_fraction = 1.0 - share(c.skipped_weights, c.tokens * session->model->plan->weights_per_token);
     return write_report(stats, r, "stats");
   });
 }

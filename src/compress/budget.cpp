@@ -18,7 +18,8 @@ const char* name_of(Method m) {
 }  // namespace
 
 Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOptions& mlwq,
-                                        const CompressOptions& options, const std::string& path) {
+                                        const CompressOptions& options, const SparsityOptions* sparsity,
+                                        const std::string& path) {
   CompressOptions pack = options;
   const Json settings = {{"method", name_of(mlwq.method)}, {"bits", mlwq.bits}, {"seed", mlwq.seed}};
   pack.settings = settings.dump();
@@ -31,15 +32,17 @@ Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOp
   const MeasureFile measure = [&](const ImportedModel& m, const QuantisedSet& linears) -> Result<uint64_t> {
     const std::string trial = cat(path, ".size.", static_cast<uint64_t>(::getpid()));
     auto report = write(m, linears, trial);
+    Result<uint64_t> size = report.ok() ? Result<uint64_t>(report->file_bytes) : report.status();
+    if (size.ok() && sparsity != nullptr) size = size_with_sparsity(trial, *sparsity);
     std::remove(trial.c_str());
-    if (!report.ok()) return report.status();
-    return report->file_bytes;
+    return size;
   };
   MlwqOptions resumable = mlwq;
   if (resumable.checkpoint.empty()) resumable.checkpoint = path + ".resume";
   MINNOW_ASSIGN(QuantisedModel quantised, quantise_model(model, resumable, measure));
   BudgetReport out;
-  MINNOW_ASSIGN(out.file, write(quantised.model, quantised.linears, path));
+  const auto to = [&](const std::string& file) { return write(quantised.model, quantised.linears, file); };
+  MINNOW_ASSIGN(out.file, sparsity == nullptr ? to(path) : through_dense_file(path, *sparsity, to));
   out.held_out = quantised.after;
   out.linears = std::move(quantised.summary);
   out.curve = std::move(quantised.curve);

@@ -82,6 +82,7 @@ Json small_tensors(const Metadata& m) {
     norm(p + "ffn_post_norm", l.ffn_post_norm);
     norm(p + "q_norm", l.q_norm);
     norm(p + "k_norm", l.k_norm);
+    add(p + "gate_thresholds", l.gate_thresholds);
   }
   norm("final_norm", m.final_norm);
   add("positions", m.positions);

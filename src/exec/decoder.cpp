@@ -1,6 +1,7 @@
 #include "exec/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "exec/attention.h"
 #include "exec/float_gemm.h"
@@ -13,6 +14,16 @@ using format::NormPlacement;
 using model::Config;
 using model::PlanLayer;
 
+namespace {
+
+::Activation kernel_activation(format::Activation a) {
+  constexpr ::Activation kNames[] = {::Activation::silu, ::Activation::gelu_tanh, ::Activation::gelu_erf,
+                                     ::Activation::relu};
+  return kNames[size_t(a)];
+}
+
+}  // namespace
+
 Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const DecoderOptions& options) {
   const Config& c = *plan.config;
   if (options.context == 0 || options.chunk == 0 || options.logit_rows == 0) {
@@ -21,6 +32,15 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   if (c.position == format::PositionKind::learned && options.context > c.max_context) {
     return fail(Code::invalid_argument, "a context of ", options.context,
                 " was asked for; the model's learned positions end at ", c.max_context);
+  }
+  if (options.sparsity && plan.masks.empty()) {
+    return fail(Code::unsupported,
+                "sparsity was asked for, but this model has no thresholds; make some with "
+                "`minnow compress M.mnw -o N.mnw --sparsity 0.5`");
+  }
+  if (!(options.threshold_scale >= 0.0f) || std::isinf(options.threshold_scale)) {
+    return fail(Code::invalid_argument, "a threshold scale of ", options.threshold_scale,
+                " was asked for; it is a number of at least 0");
   }
   Decoder d;
   d.plan_ = &plan;
@@ -31,6 +51,12 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
                         options.context, options.kv};
   MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
   d.state_ = options.state;
+  d.probe_ = options.probe;
+  d.sparsity_ = options.sparsity;
+  d.mask_prompts_ = options.mask_prompts;
+  d.skip_ = options.skip;
+  d.ws_.masking.scale = options.threshold_scale;
+  d.kept_.resize(plan.masks.size());
   return d;
 }
 
@@ -47,6 +73,36 @@ uint64_t Decoder::kv_bytes_read() const {
     rows += window != 0 ? std::min(window, position_) : position_;
   }
   return rows * shape.kv_heads * row;
+}
+
+SparsityCounts Decoder::sparsity_counts() const {
+  SparsityCounts c;
+  c.tokens = masked_tokens_;
+  c.bytes_skipped = bytes_skipped_;
+  for (size_t i = 0; i < plan_->masks.size(); ++i) {
+    const model::Mask& m = plan_->masks[i];
+    const uint64_t seen = masked_tokens_ * m.units;
+    c.maskable_weights += seen * m.unit_weights();
+    c.skipped_weights += (seen - kept_[i]) * m.unit_weights();
+  }
+  return c;
+}
+
+void Decoder::continue_counts(const Decoder& other) {
+  masked_tokens_ = other.masked_tokens_;
+  bytes_skipped_ = other.bytes_skipped_;
+  kept_ = other.kept_;
+}
+
+void Decoder::forget_counts_of_chunk() {
+  for (size_t i = 0; i < kept_.size(); ++i) ws_.kept[i].store(0, std::memory_order_relaxed);
+  ws_.bytes_skipped->store(0, std::memory_order_relaxed);
+}
+
+void Decoder::take_counts_of_chunk(size_t tokens) {
+  masked_tokens_ += tokens;
+  for (size_t i = 0; i < kept_.size(); ++i) kept_[i] += ws_.kept[i].load(std::memory_order_relaxed);
+  bytes_skipped_ += ws_.bytes_skipped->load(std::memory_order_relaxed);
 }
 
 Status Decoder::copy_from(const Decoder& other) {
@@ -78,6 +134,7 @@ Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progr
     return fail(Code::context_full, tokens.size(), " tokens do not fit behind the ", position_,
                 " of a context of ", context(), "; make the session with a larger context, or rewind it");
   }
+  ws_.masking.on = sparsity_ && (mask_prompts_ || tokens.size() == 1);
   for (size_t done = 0; done < tokens.size();) {
     const size_t m = std::min<size_t>(ws_.chunk, tokens.size() - done);
     MINNOW_TRY(forward_chunk(tokens.subspan(done, m), done, tokens.size(), sink, done + m == tokens.size(),
@@ -92,6 +149,8 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   fill_rope_tables(*plan_, ws_, context(), position_, m);
+  ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
+  if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
   embed(tokens);
   for (uint32_t layer = 0; layer < layers; ++layer) {
     block(layer, m);
@@ -118,6 +177,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
     output(m - 1, 1);
   }
   position_ += static_cast<uint32_t>(m);
+  if (ws_.masking.on) take_counts_of_chunk(m);
   return {};
 }
 
@@ -189,22 +249,55 @@ void Decoder::block(uint32_t layer, size_t m) {
 /// branch (m, hidden) = W_o attention(W_q x, W_k x, W_v x)
 void Decoder::attention_branch(uint32_t layer, const float* x, size_t m) {
   const PlanLayer& l = plan_->layers[layer];
+  if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_in, x, ws_.hidden_stride, m);
   run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
               {{&l.q, ws_.q, ws_.q_stride}, {&l.k, ws_.k, ws_.kv_stride}, {&l.v, ws_.v, ws_.kv_stride}});
   rotate_and_store(*plan_, ws_, *pool_, cache_, layer, position_, m);
   attend(*plan_, ws_, *pool_, cache_, layer, position_, m);
+  if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_out, ws_.attn, ws_.q_stride, m);
   run_linears(*plan_, ws_, *pool_, ws_.attn, ws_.q_stride, m, {{&l.o, ws_.branch, ws_.hidden_stride}});
+}
+
+void Decoder::probe_ffn(uint32_t layer, const float* x, size_t m) {
+  using Place = Probe::Place;
+  const PlanLayer& l = plan_->layers[layer];
+  const size_t n = l.up.weights->rows, stride = ws_.ffn_stride;
+  const ::Activation activation = kernel_activation(plan_->config->activation);
+  const auto act = [&](float* rows, const float* with, ::Activation kind) {
+    for (size_t t = 0; t < m; ++t) {
+      const ActivationArgs args{rows + t * stride, with != nullptr ? with + t * stride : nullptr,
+                                rows + t * stride, n, kind};
+      plan_->kernels.activation->fn(&args);
+    }
+  };
+  probe_->see(layer, Place::ffn_in, x, ws_.hidden_stride, m);
+  run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.up, ws_.up, stride}});
+  float* inner = ws_.up;
+  if (l.gate) {
+    run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {{&l.gate, ws_.gate, stride}});
+    inner = ws_.gate;
+    act(inner, nullptr, activation);
+    probe_->see(layer, Place::gate, ws_.gate, stride, m);
+    probe_->see(layer, Place::up, ws_.up, stride, m);
+    act(inner, ws_.up, ::Activation::identity);
+  } else {
+    act(inner, nullptr, activation);
+  }
+  probe_->see(layer, Place::inner, inner, stride, m);
 }
 
 /// branch (m, hidden) = W_down (act(W_gate x) * W_up x), or W_down act(W_up x)
 void Decoder::ffn_branch(uint32_t layer, const float* x, size_t m) {
   const Config& c = *plan_->config;
   const PlanLayer& l = plan_->layers[layer];
-  constexpr ::Activation kKernelNames[] = {::Activation::silu, ::Activation::gelu_tanh,
-                                           ::Activation::gelu_erf, ::Activation::relu};
   float* inner = l.gate ? ws_.gate : ws_.up;
-  run_gated(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {&l.gate, ws_.gate, ws_.ffn_stride},
-            {&l.up, ws_.up, ws_.ffn_stride}, kKernelNames[size_t(c.activation)]);
+  if (probe_ != nullptr) {
+    probe_ffn(layer, x, m);
+  } else {
+    run_gated(*plan_, ws_, *pool_, x, ws_.hidden_stride, m, {&l.gate, ws_.gate, ws_.ffn_stride},
+              {&l.up, ws_.up, ws_.ffn_stride}, kernel_activation(c.activation),
+              {l.weights->gate_thresholds, l.gate_mask});
+  }
   run_linears(*plan_, ws_, *pool_, inner, ws_.ffn_stride, m, {{&l.down, ws_.branch, ws_.hidden_stride}});
 }
 

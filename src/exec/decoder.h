@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -22,11 +23,40 @@ namespace minnow::exec {
 /// neither be lost nor end the next call.
 enum class RunState : uint8_t { idle, running, cancelled };
 
+/// What calibration looks at while a dense pass goes by: (rows, width) at a place in a layer.
+class Probe {
+ public:
+  enum class Place : uint8_t {
+    attention_in,   ///< input of q, k, v
+    attention_out,  ///< input of o
+    ffn_in,         ///< input of gate and up
+    gate,           ///< act(W_gate x); gated FFNs only
+    up,             ///< W_up x; gated FFNs only
+    inner           ///< input of down
+  };
+  virtual ~Probe() = default;
+  virtual void see(uint32_t layer, Place place, const float* x, size_t stride, size_t rows) = 0;
+};
+
+/// What was left out since creation. Counted over tokens that ran with masks, to the end.
+struct SparsityCounts {
+  uint64_t tokens = 0;                                 ///< that ran with masks
+  uint64_t bytes_skipped = 0;                          ///< weights not read, single tokens only
+  uint64_t skipped_weights = 0, maskable_weights = 0;  ///< summed over those tokens
+};
+
 struct DecoderOptions {
   uint32_t context = 0;     ///< positions the KV cache holds
   uint32_t chunk = 256;     ///< tokens of one forward pass at most
   uint32_t logit_rows = 1;  ///< rows of logits computed at a time; more serves scoring
   kv::Type kv = kv::Type::f16;
+  bool sparsity = false;      ///< leave out what the model's thresholds allow, in calls of one token
+  bool mask_prompts = false;  ///< and in all others, where it saves nothing: the setting losses are given in
+  float threshold_scale = 1.0f;  ///< of all thresholds
+  /// Of single tokens, do not read the weights that masks leave out. Off: all are read and multiplied by
+  /// zeros, which gives the same to the bit.
+  bool skip = true;
+  Probe* probe = nullptr;                        ///< sees dense passes; null: nobody looks
   const std::atomic<RunState>* state = nullptr;  ///< looked at after every layer; null: nothing cancels
 };
 
@@ -67,15 +97,24 @@ class Decoder {
   uint64_t kv_bytes() const { return cache_.shape().bytes(); }
   /// Bytes of KV that attention reads for the next token, sliding windows considered.
   uint64_t kv_bytes_read() const;
+  SparsityCounts sparsity_counts() const;
+  /// Goes on counting where another decoder of the same plan stopped.
+  void continue_counts(const Decoder& other);
+  /// Of mask `index` (Plan::masks): the units kept over all tokens that ran with masks.
+  uint64_t kept(size_t index) const { return kept_[index]; }
   uint64_t workspace_bytes() const { return ws_.memory.size(); }
 
  private:
   Decoder() = default;
   Status forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink,
                        bool last, const Progress& progress);
+  void forget_counts_of_chunk();
+  void take_counts_of_chunk(size_t tokens);
   void embed(std::span<const int32_t> tokens);
   void block(uint32_t layer, size_t m);
   void attention_branch(uint32_t layer, const float* x, size_t m);
+  /// inner = act(W_gate x) * W_up x, every part of it shown to the probe.
+  void probe_ffn(uint32_t layer, const float* x, size_t m);
   void ffn_branch(uint32_t layer, const float* x, size_t m);
   /// rows [first, first + count) of the hidden state -> ws_.logits
   void output(size_t first, size_t count);
@@ -88,6 +127,11 @@ class Decoder {
   kv::Cache cache_;
   uint32_t position_ = 0;
   const std::atomic<RunState>* state_ = nullptr;
+  bool sparsity_ = false, mask_prompts_ = false, skip_ = true;
+  // Of chunks that were completed: a cancelled one counts nothing.
+  uint64_t masked_tokens_ = 0, bytes_skipped_ = 0;
+  std::vector<uint64_t> kept_;  // by Plan::masks
+  Probe* probe_ = nullptr;
 };
 
 }  // namespace minnow::exec

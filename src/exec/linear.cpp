@@ -16,14 +16,63 @@ using model::Layout;
 using model::Plan;
 using model::SlabWeights;
 
+/// Whether linears of this form read the activations as they lie.
+bool as_they_lie(const InputForm& form, const Workspace& ws) {
+  return form.direct() || (form.floats_only() && form.order == nullptr && !ws.masking.on);
+}
+
+/// Channels of one piece in slab order with the small ones zeroed. Of a single token, what is kept of each
+/// group is listed too. Returns how many are kept.
+size_t mask_piece(const Plan& plan, const Workspace& ws, const InputForm& form, size_t index,
+                  const float* from, float* to, bool list, size_t listed) {
+  const InputPiece& p = form.pieces[index];
+  const float* x = from + p.first;
+  if (form.order != nullptr) {
+    for (uint32_t i = 0; i < p.count; ++i) to[i] = from[form.order[p.first + i]];
+    x = to;
+  }
+  uint32_t* starts = ws.input_starts + p.group_offset + index;
+  const uint32_t step = list && p.group != 0 ? p.group : p.count;
+  size_t total = 0;
+  for (uint32_t i = 0; i < p.count; i += step) {
+    if (list) starts[i / step] = static_cast<uint32_t>(listed + total);
+    size_t kept = 0;
+    const ThresholdArgs args{x + i,
+                             form.thresholds + p.first + i,
+                             ws.masking.scale,
+                             to + i,
+                             list ? ws.inputs + listed + total : nullptr,
+                             i,
+                             std::min(step, p.count - i),
+                             &kept};
+    plan.kernels.threshold->fn(&args);
+    total += kept;
+  }
+  if (list) starts[(p.count + step - 1) / step] = static_cast<uint32_t>(listed + total);
+  return total;
+}
+
 /// Brings rows [r0, r1) of x into the form: float pieces gathered, coded pieces quantised, zeros behind them.
-void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const float* x, size_t x_stride,
-             size_t r0, size_t r1, uint32_t slot) {
+/// Returns how many inputs were kept, where the form has thresholds and they are on.
+size_t prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const float* x, size_t x_stride,
+               size_t r0, size_t r1, bool list, uint32_t slot) {
   int32_t* sums = ws.input_sums + slot * plan.input.groups;
+  const bool masking = ws.masking.on && form.thresholds != nullptr;
+  size_t kept = 0;
   for (size_t r = r0; r < r1; ++r) {
     const float* from = x + r * x_stride;
-    for (const InputPiece& p : form.pieces) {
+    size_t listed = 0;
+    for (size_t piece = 0; piece < form.pieces.size(); ++piece) {
+      const InputPiece& p = form.pieces[piece];
       const uint32_t* order = form.order == nullptr ? nullptr : form.order + p.first;
+      float* masked = p.group == 0 ? ws.input + r * form.floats + p.offset : ws.masked_of(slot);
+      if (masking) {
+        listed += mask_piece(plan, ws, form, piece, from, masked, list && p.group != 0, listed);
+        if (p.group == 0) {
+          std::fill(masked + p.count, masked + p.padded, 0.0f);
+          continue;
+        }
+      }
       if (p.group == 0) {
         float* to = ws.input + r * form.floats + p.offset;
         for (uint32_t i = 0; i < p.count; ++i) to[i] = from[order != nullptr ? order[i] : p.first + i];
@@ -34,8 +83,8 @@ void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const
       float* scales = ws.input_scales + r * form.groups;
       float* zs = ws.input_zs + r * form.groups;
       QuantizeArgs a{};
-      a.x = from + (order == nullptr ? p.first : 0);
-      a.gather = order;
+      a.x = masking ? masked : from + (order == nullptr ? p.first : 0);
+      a.gather = masking ? nullptr : order;
       a.q = codes + p.offset, a.scale = scales + p.group_offset, a.sum = sums;
       a.m = 1, a.k = p.count, a.k_padded = p.padded, a.group = p.group;
       plan.kernels.quantize->fn(&a);
@@ -45,14 +94,23 @@ void prepare(const Plan& plan, const Workspace& ws, const InputForm& form, const
       std::fill(scales + p.group_offset + p.groups, scales + p.groups_end, 0.0f);
       std::fill(zs + p.group_offset + p.groups, zs + p.groups_end, 0.0f);
     }
+    kept += listed;
   }
+  return kept;
 }
 
-void prepare(const Plan& plan, const Workspace& ws, ThreadPool& pool, const InputForm& form, const float* x,
-             size_t x_stride, size_t m) {
-  if (form.direct()) return;
-  pool.parallel_for(
-      m, 4, [&](size_t r0, size_t r1, uint32_t slot) { prepare(plan, ws, form, x, x_stride, r0, r1, slot); });
+/// For calls that all read the same form.
+void prepare(const Plan& plan, const Workspace& ws, ThreadPool& pool, std::span<const LinearCall> calls,
+             const float* x, size_t x_stride, size_t m) {
+  const InputForm& form = plan.forms[calls.front().linear->form];
+  if (as_they_lie(form, ws)) return;
+  pool.parallel_for(m, 4, [&](size_t r0, size_t r1, uint32_t slot) {
+    const size_t kept = prepare(plan, ws, form, x, x_stride, r0, r1, ws.masking.skip, slot);
+    if (!ws.masking.on) return;
+    for (const LinearCall& call : calls) {
+      if (call.linear->mask >= 0) ws.kept[call.linear->mask].fetch_add(kept, std::memory_order_relaxed);
+    }
+  });
 }
 
 /// What a parallel region over linears knows.
@@ -69,18 +127,20 @@ void run_floats(const Region& r, const LinearCall& call, size_t n0, size_t n1, s
   const model::LinearWeights& w = *call.linear->weights;
   const InputForm& form = r.plan.forms[call.linear->form];
   const model::KernelSet& kernels = r.plan.kernels;
-  const float* x = r.x + m0 * r.x_stride;
+  const bool direct = as_they_lie(form, r.ws);
+  const float* x = direct ? r.x + m0 * r.x_stride : r.ws.input + m0 * form.floats;
+  const size_t x_stride = direct ? r.x_stride : form.floats;
   float* y = call.y + m0 * call.y_stride;
   const size_t m = m1 - m0;
-  if (form.direct() && r.plan.use_xnnpack && r.m >= kGemmMinRows &&
-      float_gemm(w, kernels, x, r.x_stride, m, y, call.y_stride, n0, n1, r.ws.tile_of(slot))) {
+  if (form.floats_only() && r.plan.use_xnnpack && r.m >= kGemmMinRows &&
+      float_gemm(w, kernels, x, x_stride, m, y, call.y_stride, n0, n1, r.ws.tile_of(slot))) {
     return;
   }
   for (size_t i = 0; i < w.slabs.size(); ++i) {
     const SlabWeights& s = w.slabs[i];
     LinearFloatArgs a{};
-    a.x = form.direct() ? x : r.ws.input + m0 * form.floats + form.pieces[i].offset;
-    a.x_stride = form.direct() ? r.x_stride : form.floats;
+    a.x = x + form.pieces[i].offset;
+    a.x_stride = x_stride;
     a.w = s.codes, a.w_stride = s.code_stride;
     a.bias = w.bias;
     a.y = y, a.y_stride = call.y_stride;
@@ -167,6 +227,39 @@ void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
   add_channel_pieces(r.plan, r.ws, linear, call.y);
 }
 
+/// g = act(g), small ones zeroed; the others are listed, as rows of `up`, where there is a list. Outputs [n0,
+/// n1).
+size_t mask_gates(const Plan& plan, const Workspace& ws, float* g, size_t n0, size_t n1,
+                  Activation activation, const GateMask& mask, uint32_t* list) {
+  size_t kept = 0;
+  const ActivationArgs act{g, nullptr, g, n1 - n0, activation};
+  plan.kernels.activation->fn(&act);
+  const ThresholdArgs args{g,    mask.thresholds + n0,      ws.masking.scale, g,
+                           list, static_cast<uint32_t>(n0), n1 - n0,          &kept};
+  plan.kernels.threshold->fn(&args);
+  ws.kept[mask.index].fetch_add(kept, std::memory_order_relaxed);
+  return kept;
+}
+
+/// gate.y = act(gate) * up for outputs [n0, n1), of which the gates' products are there: rows of up are read
+/// where the gate is kept.
+void run_kept_neurons(const Region& r, const LinearCall& gate, const LinearCall& up, size_t n0, size_t n1,
+                      Activation activation, const GateMask& mask) {
+  uint32_t* list = r.ws.neurons + n0;
+  const size_t kept = mask_gates(r.plan, r.ws, gate.y + n0, n0, n1, activation, mask, list);
+  if (!worth_listing(kept, n1 - n0)) {
+    run_quantised(r.plan, r.ws, *up.linear, n0, n1, {0, 1, up.y, up.y_stride}, 0);
+    const ActivationArgs product{gate.y + n0, up.y + n0, gate.y + n0, n1 - n0, Activation::identity};
+    r.plan.kernels.activation->fn(&product);
+    return;
+  }
+  // The others stay zero, as the mask left them.
+  run_listed_rows(r.plan, r.ws, *up.linear, list, kept, gate.y, up.y);
+  for (size_t i = 0; i < kept; ++i) gate.y[list[i]] = up.y[list[i]];
+  r.ws.bytes_skipped->fetch_add((n1 - n0 - kept) * up.linear->weights->bytes() / up.linear->weights->rows,
+                                std::memory_order_relaxed);
+}
+
 }  // namespace
 
 void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
@@ -178,7 +271,7 @@ void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const 
   for (const LinearCall* first = calls.begin(); first != calls.end();) {
     const LinearCall* last = first;
     while (last != calls.end() && last->linear->form == first->linear->form) ++last;
-    prepare(plan, ws, pool, plan.forms[first->linear->form], x, x_stride, m);
+    prepare(plan, ws, pool, {first, last}, x, x_stride, m);
     for (const LinearCall* at = first; at != last;) {
       const LinearCall* end = at + 1;
       if (by_channels(*at)) {
@@ -194,12 +287,20 @@ void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const 
 }
 
 void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
-               size_t m, const LinearCall& gate, const LinearCall& up, Activation activation) {
+               size_t m, const LinearCall& gate, const LinearCall& up, Activation activation,
+               const GateMask& mask) {
   const size_t rows = up.linear->weights->rows;
+  const bool masking = ws.masking.on && mask.thresholds != nullptr;
   const auto activate = [&](size_t n0, size_t n1, size_t m0, size_t m1) {
     for (size_t c = m0; c < m1; ++c) {
       float* u = up.y + c * up.y_stride + n0;
       float* g = *gate.linear ? gate.y + c * gate.y_stride + n0 : u;
+      if (masking) {
+        mask_gates(plan, ws, g, n0, n1, activation, mask, nullptr);
+        const ActivationArgs product{g, u, g, n1 - n0, Activation::identity};
+        plan.kernels.activation->fn(&product);
+        continue;
+      }
       const ActivationArgs args{g, *gate.linear ? u : nullptr, g, n1 - n0, activation};
       plan.kernels.activation->fn(&args);
     }
@@ -209,6 +310,17 @@ void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const fl
   };
   const bool together =
       !channels(up) && (!*gate.linear || (gate.linear->form == up.linear->form && !channels(gate)));
+  const bool listed = masking && ws.masking.skip && up.linear->weights->layout == Layout::row &&
+                      up.linear->weights->slabs.front().group != 0;
+  const Region region{plan, ws, x, x_stride, m};
+  if (!together && listed) {
+    run_linears(plan, ws, pool, x, x_stride, m, {gate});
+    prepare(plan, ws, pool, std::span(&up, 1), x, x_stride, m);
+    const Cut cut = cut_of(rows, up.linear->weights->cols, m, pool.threads());
+    return pool.parallel_for(ceil_div(rows, cut.step), cut.grain, [&](size_t begin, size_t end, uint32_t) {
+      run_kept_neurons(region, gate, up, begin * cut.step, std::min(rows, end * cut.step), activation, mask);
+    });
+  }
   if (!together) {
     if (*gate.linear)
       run_linears(plan, ws, pool, x, x_stride, m, {gate, up});
@@ -216,8 +328,8 @@ void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const fl
       run_linears(plan, ws, pool, x, x_stride, m, {up});
     return activate(0, rows, 0, m);
   }
-  prepare(plan, ws, pool, plan.forms[up.linear->form], x, x_stride, m);
-  const Region region{plan, ws, x, x_stride, m};
+  const LinearCall both[] = {up, gate};
+  prepare(plan, ws, pool, std::span(both, *gate.linear ? 2 : 1), x, x_stride, m);
   const size_t linears = *gate.linear ? 2 : 1;
   const Cut cut = cut_of(rows * linears, up.linear->weights->cols, m, pool.threads());
   const size_t steps = ceil_div(rows, cut.step);
@@ -230,6 +342,11 @@ void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const fl
       const size_t n0 = first * cut.step, n1 = std::min(rows, (first + count) * cut.step);
       const size_t m0 = column_of(m, cut.parts, part), m1 = column_of(m, cut.parts, part + 1);
       if (*gate.linear) run_outputs(region, gate, n0, n1, m0, m1, slot);
+      if (listed) {
+        run_kept_neurons(region, gate, up, n0, n1, activation, mask);
+        begin += count;
+        continue;
+      }
       run_outputs(region, up, n0, n1, m0, m1, slot);
       activate(n0, n1, m0, m1);
       begin += count;

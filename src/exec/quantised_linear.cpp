@@ -53,7 +53,7 @@ void run_direct(const Plan& plan, const Workspace& ws, const PlanLinear& linear,
       const GemvPanelArgs args{view_of(s), x, w.bias, y, c.y_stride, c.m1 - c.m0, n0, n1, s.padded, i > 0};
       plan.kernels.gemv_panel->fn(&args);
     } else {
-      const GemvRowArgs args{view_of(s), x, w.bias, y, n0, n1, s.padded, i > 0};
+      const GemvRowArgs args{view_of(s), x, w.bias, y, n0, n1, s.padded, i > 0, nullptr, nullptr};
       plan.kernels.gemv_row->fn(&args);
     }
   }
@@ -116,6 +116,22 @@ void run_quantised(const Plan& plan, const Workspace& ws, const PlanLinear& line
     run_tiles(plan, ws, linear, n0, n1, columns, slot);
 }
 
+void run_listed_rows(const Plan& plan, const Workspace& ws, const PlanLinear& linear, const uint32_t* rows,
+                     size_t count, const float* factors, float* y) {
+  const LinearWeights& w = *linear.weights;
+  const InputForm& form = plan.forms[linear.form];
+  for (size_t i = 0; i < w.slabs.size(); ++i) {
+    const SlabWeights& s = w.slabs[i];
+    const bool last = i + 1 == w.slabs.size();
+    const GemvRowArgs args{view_of(s), input_of(ws, form, form.pieces[i], 0, 0),
+                           w.bias,     y,
+                           0,          count,
+                           s.padded,   i > 0,
+                           rows,       last ? factors : nullptr};
+    plan.kernels.gemv_row->fn(&args);
+  }
+}
+
 void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t index,
                        uint32_t slot) {
   const LinearWeights& w = *linear.weights;
@@ -127,6 +143,16 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
   args.y = ws.channel_partials + index * ws.partial_stride;
   args.sums = ws.channel_sums + slot * ws.partial_stride;
   args.n = w.rows, args.k0 = piece.k0, args.k1 = piece.k1;
+  if (ws.masking.skip && form.thresholds != nullptr) {
+    const SlabWeights& s = w.slabs[piece.slab];
+    const uint32_t* starts = ws.input_starts + form.pieces[piece.slab].group_offset + piece.slab;
+    const uint32_t end = std::min(piece.k1, s.count);
+    const uint32_t kept = starts[(end + s.group - 1) / s.group] - starts[piece.k0 / s.group];
+    if (worth_listing(kept, end - piece.k0)) {
+      args.list = ws.inputs, args.starts = starts;
+      ws.bytes_skipped->fetch_add((end - piece.k0 - kept) * s.code_stride, std::memory_order_relaxed);
+    }
+  }
   plan.kernels.gemv_channel->fn(&args);
 }
 

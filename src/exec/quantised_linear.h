@@ -20,6 +20,12 @@ inline constexpr size_t kRowStep = 16;
 /// that. In the first-level cache both ways cost the same at 16 (docs/kernels.md).
 inline constexpr size_t kFewColumns = 12;
 
+/// Whether leaving out what is not kept is worth a list: less than an eighth saves too few bytes to pay for
+/// reading in jumps.
+inline bool worth_listing(size_t kept, size_t all) {
+  return kept * 8 <= all * 7;
+}
+
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
 size_t quantised_tile_floats();
 
@@ -34,7 +40,12 @@ struct Columns {
 void run_quantised(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t n0,
                    size_t n1, const Columns& columns, uint32_t slot);
 
-/// One column, channel layout: piece `index` into its partial vector.
+/// One column, row layout: the listed outputs, each times its factor. `rows` are `count` outputs.
+void run_listed_rows(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
+                     const uint32_t* rows, size_t count, const float* factors, float* y);
+
+/// One column, channel layout: piece `index` into its partial vector. With masks, inputs that are zero are
+/// not read, where enough of them are.
 void run_channel_piece(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
                        size_t index, uint32_t slot);
 /// y = bias + all partial vectors.

@@ -54,6 +54,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   w.tile_stride = quantised_tile_floats();
   if (plan.use_xnnpack && plan.input.float_tiles)
     w.tile_stride = std::max(w.tile_stride, kGemmTileRows * widest);
+  w.masked_stride = plan.masks.empty() ? 0 : widest + 2 * kThresholdSlack;
   w.partial_stride = round_up(size_t{plan.input.channel_rows}, size_t{kChannelSums});
 
   Arena a(base);
@@ -85,6 +86,12 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.input_sums, uint64_t{threads} * plan.input.groups);
   a.take(w.channel_partials, uint64_t{plan.input.channel_pieces} * w.partial_stride);
   a.take(w.channel_sums, uint64_t{threads} * w.partial_stride);
+  a.take(w.masked, uint64_t{threads} * w.masked_stride);
+  a.take(w.inputs, w.masked_stride);
+  a.take(w.input_starts, plan.masks.empty() ? 0 : plan.input.groups + plan.input.slabs);
+  a.take(w.neurons, plan.masks.empty() ? 0 : w.ffn_stride);
+  a.take(w.kept, plan.masks.size());
+  a.take(w.bytes_skipped, 1);
   return a.used();
 }
 

@@ -12,6 +12,13 @@
 
 namespace minnow::exec {
 
+/// What activations are left out, and how much that came to. The Decoder sets it for a chunk of tokens.
+struct Masking {
+  bool on = false;
+  bool skip = false;   ///< nor read: a single token's
+  float scale = 1.0f;  ///< of all thresholds
+};
+
 /// Rows of C = chunk tokens. Strides are in floats and padded to 32; the padding stays zero, so every
 /// row can be the input of a linear as it lies.
 struct Workspace {
@@ -53,7 +60,19 @@ struct Workspace {
   std::byte* attention_scratch_of(uint32_t slot) const { return attention_scratch + slot * scratch_stride; }
   float* tile_of(uint32_t slot) const { return tile + slot * tile_stride; }
 
-  size_t tile_stride = 0, partial_stride = 0, scratch_stride = 0;
+  // Activation sparsity. Lists are those of a single token.
+  Masking masking;
+  float* masked = nullptr;     // (threads, masked_stride)   an input with its small entries zeroed
+  uint32_t* inputs = nullptr;  // (masked_stride)            kept inputs of a linear, by slab
+  uint32_t* input_starts =
+      nullptr;                  // (Plan::input.groups + slabs)   where each group's begin, one end a slab
+  uint32_t* neurons = nullptr;  // (ffn_stride)               kept neurons, from a portion's first on
+  std::atomic<uint64_t>* kept = nullptr;           // (Plan::masks)   units kept by the chunk at hand
+  std::atomic<uint64_t>* bytes_skipped = nullptr;  // (1)             of weights, by the chunk at hand
+
+  float* masked_of(uint32_t slot) const { return masked + slot * masked_stride; }
+
+  size_t tile_stride = 0, partial_stride = 0, scratch_stride = 0, masked_stride = 0;
   Buffer memory;
 
   /// logit_rows: rows of logits computed at a time (1 serves generation).

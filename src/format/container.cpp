@@ -201,7 +201,23 @@ class TensorCheck {
     }
     MINNOW_TRY(sized(l, l.bias, l.rows, "bias"));
     MINNOW_TRY(sized(l, l.input_centre, l.cols, "input centre"));
-    return sized(l, l.thresholds, l.cols, "thresholds");
+    MINNOW_TRY(sized(l, l.thresholds, l.cols, "thresholds"));
+    return thresholds(l.thresholds, cat("linear '", l.name, "': thresholds"));
+  }
+
+  /// Numbers of at least 0, wherever they lie.
+  Status thresholds(const TensorRef& t, const std::string& what) const {
+    MINNOW_TRY(tensor(t, DType::f32, what));
+    if (!t.present()) return {};
+    const auto* values =
+        reinterpret_cast<const float*>(bytes_.data() + m_.segments[t.segment].offset + t.offset);
+    for (uint64_t i = 0; i < t.count; ++i) {
+      if (!(values[i] >= 0.0f) || !std::isfinite(values[i])) {
+        return fail(Code::corrupt, what, " holds ", values[i], " at index ", i,
+                    ", and a threshold is a number of at least 0", kRemedy);
+      }
+    }
+    return {};
   }
 
   /// A permutation: every channel once.
@@ -248,6 +264,7 @@ Status check_tensors(const Metadata& m, std::span<const std::byte> bytes) {
     MINNOW_TRY(check.norm(l.ffn_post_norm, where + " ffn_post_norm"));
     MINNOW_TRY(check.norm(l.q_norm, where + " q_norm"));
     MINNOW_TRY(check.norm(l.k_norm, where + " k_norm"));
+    MINNOW_TRY(check.thresholds(l.gate_thresholds, where + " gate_thresholds"));
   }
   MINNOW_TRY(check.norm(m.final_norm, "final_norm"));
   MINNOW_TRY(check.tensor(m.positions, DType::f32, "positions"));

@@ -126,6 +126,7 @@ struct Layer {
   Norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm, q_norm, k_norm;
   uint32_t sliding_window = 0;
   int32_t rope = -1;
+  TensorRef gate_thresholds;
 };
 
 struct Rope {

@@ -59,8 +59,10 @@ fb::Offset<schema::Linear> pack(fb::FlatBufferBuilder& b, const Linear& l) {
 fb::Offset<schema::Layer> pack(fb::FlatBufferBuilder& b, const Layer& l) {
   const auto attn = pack(b, l.attn_norm), attn_post = pack(b, l.attn_post_norm), ffn = pack(b, l.ffn_norm),
              ffn_post = pack(b, l.ffn_post_norm), q = pack(b, l.q_norm), k = pack(b, l.k_norm);
+  const auto thresholds = pack(l.gate_thresholds);
   return schema::CreateLayer(b, l.q, l.k, l.v, l.o, l.gate, l.up, l.down, attn, attn_post, ffn, ffn_post, q,
-                             k, l.sliding_window, l.rope);
+                             k, l.sliding_window, l.rope,
+                             l.gate_thresholds.present() ? &thresholds : nullptr);
 }
 
 fb::Offset<schema::Config> pack(fb::FlatBufferBuilder& b, const Config& c) {
@@ -184,6 +186,7 @@ class Decoder {
     out.q_norm = norm(l.q_norm()), out.k_norm = norm(l.k_norm());
     out.sliding_window = l.sliding_window();
     out.rope = l.rope();
+    out.gate_thresholds = tensor(l.gate_thresholds());
     return out;
   }
 

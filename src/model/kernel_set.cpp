@@ -13,6 +13,7 @@ KernelSet select_kernels(uint32_t isa) {
   k.gemv_channel = select_gemv_channel(GemvChannelOp::gemv_channel_f32_q8_wn, isa);
   k.expand = select_expand(ExpandOp::expand_u8_wn, isa);
   k.gemm = select_gemm(GemmOp::gemm_f32_q8_u8, isa);
+  k.threshold = select_threshold(ThresholdOp::threshold_f32, isa);
   k.quantize = select_quantize(QuantizeOp::quantize_q8_f32, isa);
   k.attention_f32 = select_attention(AttentionOp::attn_f32_f32_f32, isa);
   k.attention_f16 = select_attention(AttentionOp::attn_f32_f32_f16, isa);

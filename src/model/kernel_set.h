@@ -16,6 +16,7 @@
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rope/rope.h"
+#include "kernels/threshold/threshold.h"
 
 namespace minnow::model {
 
@@ -28,6 +29,7 @@ struct KernelSet {
   const ExpandKernel* expand = nullptr;
   const GemmKernel* gemm = nullptr;
   const QuantizeKernel* quantize = nullptr;
+  const ThresholdKernel* threshold = nullptr;
   const AttentionKernel *attention_f32 = nullptr, *attention_f16 = nullptr, *attention_q8 = nullptr;
   const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
   const ActivationKernel* activation = nullptr;

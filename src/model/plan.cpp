@@ -32,9 +32,9 @@ Status check_supported(const LinearWeights& w) {
                   ", which is not a multiple of its group of ", s.group);
     }
   }
-  if (w.thresholds != nullptr || w.input_centre != nullptr) {
+  if (w.input_centre != nullptr) {
     return fail(Code::unsupported, "linear '", w.name,
-                "' has activation thresholds, which this version cannot apply");
+                "' has an input centre, which this version cannot apply");
   }
   return {};
 }
@@ -42,6 +42,7 @@ Status check_supported(const LinearWeights& w) {
 InputForm form_of(const LinearWeights& w) {
   InputForm f;
   f.order = w.input_order;
+  f.thresholds = w.thresholds;
   for (const SlabWeights& s : w.slabs) {
     InputPiece p{};
     p.first = s.first, p.count = s.count, p.padded = s.padded, p.group = s.group, p.groups = s.groups;
@@ -83,11 +84,33 @@ class Builder {
  public:
   explicit Builder(Plan& plan) : plan_(plan) {}
 
+  /// A linear of a layer: it may have thresholds.
+  Status linear(PlanLinear& slot, const LinearWeights* w, uint32_t layer) {
+    MINNOW_TRY(linear_without_mask(slot, w));
+    if (w != nullptr && w->thresholds != nullptr) slot.mask = mask({layer, w, false, w->cols});
+    return {};
+  }
+
   Status linear(PlanLinear& slot, const LinearWeights* w) {
+    if (w != nullptr && w->thresholds != nullptr) {
+      return fail(Code::unsupported, "linear '", w->name,
+                  "' has thresholds, which this version applies within layers only");
+    }
+    return linear_without_mask(slot, w);
+  }
+
+  int32_t mask(const Mask& m) {
+    plan_.masks.push_back(m);
+    return static_cast<int32_t>(plan_.masks.size() - 1);
+  }
+
+ private:
+  Status linear_without_mask(PlanLinear& slot, const LinearWeights* w) {
     if (w == nullptr) return {};
     MINNOW_TRY(check_supported(*w));
     slot.weights = w;
     InputExtent& extent = plan_.input;
+    extent.slabs = std::max(extent.slabs, static_cast<uint32_t>(w->slabs.size()));
     extent.float_tiles = extent.float_tiles || format::is_float(w->slabs.front().code);
     if (w->layout == Layout::channel) {
       slot.pieces = channel_pieces(*w);
@@ -106,18 +129,17 @@ class Builder {
     return {};
   }
 
- private:
   Plan& plan_;
 };
 
 }  // namespace
 
 bool InputForm::operator==(const InputForm& other) const {
-  return order == other.order && std::equal(pieces.begin(), pieces.end(), other.pieces.begin(),
-                                            other.pieces.end(), [](const InputPiece& a, const InputPiece& b) {
-                                              return a.first == b.first && a.count == b.count &&
-                                                     a.group == b.group;
-                                            });
+  return order == other.order && thresholds == other.thresholds &&
+         std::equal(pieces.begin(), pieces.end(), other.pieces.begin(), other.pieces.end(),
+                    [](const InputPiece& a, const InputPiece& b) {
+                      return a.first == b.first && a.count == b.count && a.group == b.group;
+                    });
 }
 
 Result<Plan> Plan::create(const Weights& weights, uint32_t isa, bool xnnpack) {
@@ -127,25 +149,29 @@ Result<Plan> Plan::create(const Weights& weights, uint32_t isa, bool xnnpack) {
   plan.kernels = select_kernels(isa);
   plan.use_xnnpack = xnnpack && isa == detect_isa();
   plan.bytes_per_token = model::bytes_per_token(weights);
+  plan.weights_per_token = model::weights_per_token(weights);
   Builder b(plan);
   plan.layers.reserve(weights.layers.size());
   for (const LayerWeights& l : weights.layers) {
     PlanLayer& p = plan.layers.emplace_back();
     p.weights = &l;
-    MINNOW_TRY(b.linear(p.q, l.q));
-    MINNOW_TRY(b.linear(p.k, l.k));
-    MINNOW_TRY(b.linear(p.v, l.v));
-    MINNOW_TRY(b.linear(p.o, l.o));
-    MINNOW_TRY(b.linear(p.gate, l.gate));
-    MINNOW_TRY(b.linear(p.up, l.up));
-    MINNOW_TRY(b.linear(p.down, l.down));
+    const auto layer = static_cast<uint32_t>(plan.layers.size() - 1);
+    MINNOW_TRY(b.linear(p.q, l.q, layer));
+    MINNOW_TRY(b.linear(p.k, l.k, layer));
+    MINNOW_TRY(b.linear(p.v, l.v, layer));
+    MINNOW_TRY(b.linear(p.o, l.o, layer));
+    MINNOW_TRY(b.linear(p.gate, l.gate, layer));
+    MINNOW_TRY(b.linear(p.up, l.up, layer));
+    MINNOW_TRY(b.linear(p.down, l.down, layer));
+    if (l.gate_thresholds != nullptr) p.gate_mask = b.mask({layer, l.up, true, l.up->rows});
   }
   MINNOW_TRY(b.linear(plan.head, weights.head));
   MINNOW_TRY(b.linear(plan.embedding_in, weights.embedding_in));
   MINNOW_TRY(b.linear(plan.embedding_out, weights.embedding_out));
   MINNOW_TRY(check_supported(*weights.embedding));
-  if (weights.embedding->input_order != nullptr) {
-    return fail(Code::unsupported, "the embedding has an input order, which this version cannot apply");
+  if (weights.embedding->input_order != nullptr || weights.embedding->thresholds != nullptr) {
+    return fail(Code::unsupported,
+                "the embedding has an input order or thresholds, which this version cannot apply");
   }
   return plan;
 }

@@ -27,11 +27,16 @@ struct InputPiece {
 
 /// A form of input: linears that read the same activations in the same form share one preparation.
 struct InputForm {
-  const uint32_t* order = nullptr;  // gather; nullptr: as they come
+  const uint32_t* order = nullptr;    // gather; nullptr: as they come
+  const float* thresholds = nullptr;  // slab order; nullptr: nothing is left out
   std::vector<InputPiece> pieces;
   uint32_t floats = 0, codes = 0, groups = 0;  // per row
   /// The activations serve as they are: one float piece, in order.
-  bool direct() const { return order == nullptr && pieces.size() == 1 && pieces[0].group == 0; }
+  bool direct() const {
+    return order == nullptr && thresholds == nullptr && pieces.size() == 1 && pieces[0].group == 0;
+  }
+  /// One piece of floats, in whatever order: what a product of float matrices reads.
+  bool floats_only() const { return pieces.size() == 1 && pieces[0].group == 0; }
   bool operator==(const InputForm& other) const;
 };
 
@@ -46,17 +51,29 @@ struct PlanLinear {
   /// Channel layout only. Cut by shape alone and added in this order, so that results do not depend on
   /// threads; large ones first, so that threads finish together.
   std::vector<ChannelPiece> pieces;
+  int32_t mask = -1;  ///< index into Plan::masks, where it has thresholds
   explicit operator bool() const { return weights != nullptr; }
+};
+
+/// What may be left out together, a unit at a time: an input of a linear, or a neuron of `up`.
+struct Mask {
+  uint32_t layer = 0;
+  const LinearWeights* linear = nullptr;  ///< whose weights are left out
+  bool gate = false;  ///< by act(gate): units are rows of `up`; else they are inputs of the linear
+  uint32_t units = 0;
+  uint64_t unit_weights() const { return linear->weight_count() / units; }
 };
 
 struct PlanLayer {
   const LayerWeights* weights = nullptr;
+  int32_t gate_mask = -1;  ///< index into Plan::masks, where act(gate) has thresholds
   PlanLinear q, k, v, o, gate, up, down;
 };
 
 /// Upper bounds over all forms and linears, for the workspace.
 struct InputExtent {
   uint32_t floats = 0, codes = 0, groups = 0;
+  uint32_t slabs = 0;           ///< of one linear
   uint32_t channel_pieces = 0;  ///< of one channel-layout linear
   uint32_t channel_rows = 0;    ///< its outputs
   bool float_tiles = false;     ///< some linear stores floats
@@ -72,6 +89,8 @@ struct Plan {
   PlanLinear head, embedding_in, embedding_out;
   InputExtent input;
   uint64_t bytes_per_token = 0;
+  uint64_t weights_per_token = 0;  ///< of layers and output head
+  std::vector<Mask> masks;         ///< empty: the model has no thresholds
 
   /// `xnnpack`: whether it runs here (exec::float_gemm_available).
   static Result<Plan> create(const Weights& weights, uint32_t isa, bool xnnpack);

@@ -107,6 +107,16 @@ class Resolver {
     const bool full = c.qk_norm == format::QkNorm::full;
     MINNOW_TRY(norm(l.q_norm, in.q_norm, where + "q_norm", full ? c.q_size() : c.head_dim, qk));
     MINNOW_TRY(norm(l.k_norm, in.k_norm, where + "k_norm", full ? c.kv_size() : c.head_dim, qk));
+    if (in.gate_thresholds.present()) {
+      if (c.ffn != format::FfnKind::gated) {
+        return fail(Code::corrupt, where, "has gate_thresholds, but its FFN has no gate");
+      }
+      if (in.gate_thresholds.count != c.ffn_size) {
+        return fail(Code::corrupt, where, "gate_thresholds has ", in.gate_thresholds.count,
+                    " values, the config asks for ", c.ffn_size);
+      }
+      l.gate_thresholds = c_.floats(in.gate_thresholds).data();
+    }
     l.sliding_window = in.sliding_window;
     if (in.rope < -1 || in.rope >= int64_t(c.ropes.size()) ||
         (in.rope >= 0 && c.position != format::PositionKind::rope)) {
@@ -236,15 +246,28 @@ Result<Weights> Weights::create(const Container& container) {
   return out;
 }
 
-uint64_t bytes_per_token(const Weights& weights) {
-  uint64_t total = weights.head->bytes();
+namespace {
+
+template <typename Measure>
+uint64_t sum_over_linears(const Weights& weights, const Measure& measure) {
+  uint64_t total = measure(*weights.head);
+  const auto add = [&](const LinearWeights* w) { total += w != nullptr ? measure(*w) : 0; };
   for (const LayerWeights& l : weights.layers) {
-    for (const LinearWeights* w : {l.q, l.k, l.v, l.o, l.gate, l.up, l.down})
-      total += w != nullptr ? w->bytes() : 0;
+    for (const LinearWeights* w : {l.q, l.k, l.v, l.o, l.gate, l.up, l.down}) add(w);
   }
-  for (const LinearWeights* w : {weights.embedding_in, weights.embedding_out})
-    total += w != nullptr ? w->bytes() : 0;
+  add(weights.embedding_in);
+  add(weights.embedding_out);
   return total;
+}
+
+}  // namespace
+
+uint64_t bytes_per_token(const Weights& weights) {
+  return sum_over_linears(weights, [](const LinearWeights& w) { return w.bytes(); });
+}
+
+uint64_t weights_per_token(const Weights& weights) {
+  return sum_over_linears(weights, [](const LinearWeights& w) { return w.weight_count(); });
 }
 
 }  // namespace minnow::model

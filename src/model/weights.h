@@ -42,7 +42,8 @@ struct LinearWeights {
   std::vector<SlabWeights> slabs;
   const float* bias = nullptr;          // (rows)
   const float* input_centre = nullptr;  // (cols), slab order
-  const float* thresholds = nullptr;    // (cols), slab order
+  /// Inputs of at most this magnitude may be taken as zero. (cols), slab order; nullptr: none are.
+  const float* thresholds = nullptr;
 
   /// Bytes a token must read: codes, scales and zeros, padding excluded.
   uint64_t bytes() const;
@@ -65,6 +66,8 @@ struct LayerWeights {
   const LinearWeights* down = nullptr;                             // (hidden, ffn)
   NormWeights attn_norm, attn_post_norm, ffn_norm, ffn_post_norm;  // (hidden)
   NormWeights q_norm, k_norm;  // (head_dim) per head, or all heads at once
+  /// The same for act(gate), and with it rows of `up`. (ffn), gated FFNs only; nullptr: none.
+  const float* gate_thresholds = nullptr;
   uint32_t sliding_window = 0;
   const format::Rope* rope = nullptr;  ///< nullptr: this layer does not rotate
 };
@@ -92,5 +95,7 @@ class Weights {
 
 /// Adds the bytes of one decode step: every linear once, the embedding only when it is also the head.
 uint64_t bytes_per_token(const Weights& weights);
+/// Weights that it multiplies: those of the layers and the output head.
+uint64_t weights_per_token(const Weights& weights);
 
 }  // namespace minnow::model

@@ -59,6 +59,20 @@ Case meta(const char* name, const char* message, std::function<void(Metadata&)> 
   return mnw(name, message, [bend](Bytes& b) { edit_metadata(b, [&](Metadata& m, Bytes&) { bend(m); }); });
 }
 
+/// Thresholds of `q`, all 1 but the third.
+Case threshold(const char* name, const char* message, float third) {
+  return mnw(name, message, [third](Bytes& b) {
+    edit_metadata(b, [third](Metadata& m, Bytes& file) {
+      const format::TensorRef place = m.layers[0].attn_norm.weight;
+      std::vector<float> values(place.count, 1.0f);
+      values[2] = third;
+      std::memcpy(file.data() + m.segments[place.segment].offset + place.offset, values.data(),
+                  values.size() * 4);
+      m.linears[1].thresholds = place;
+    });
+  });
+}
+
 /// A copy of the fixture's directory to spoil.
 std::string model_dir(const TempDir& dir) {
   const std::string path = dir.file("model");
@@ -187,9 +201,18 @@ std::vector<Case> cases() {
   c.push_back(meta("thresholds of the wrong length", "values of thresholds, expected", [](Metadata& m) {
     m.linears[1].thresholds = {1, format::DType::f32, 0, 3};
   }));
-  c.push_back(meta("thresholds", "activation thresholds, which this version cannot apply", [](Metadata& m) {
-    m.linears[1].thresholds = {1, format::DType::f32, 0, m.linears[1].cols};
-  }));
+  c.push_back(meta("gate thresholds of the wrong length", "layer 0 gate_thresholds has 3 values, the config",
+                   [](Metadata& m) {
+                     m.layers[0].gate_thresholds = {1, format::DType::f32, 0, 3};
+                   }));
+  c.push_back(threshold("negative threshold", "q_proj': thresholds holds -1.000000 at index 2", -1.0f));
+  c.push_back(
+      threshold("NaN threshold", "q_proj': thresholds holds a value that is not finite at index 2", NAN));
+  c.push_back(
+      {"sparsity without thresholds", "this model has no thresholds; make some with", [](const TempDir& dir) {
+         write_bytes(dir.file("m.mnw"), good_mnw());
+         return std::vector<std::string>{"complete", "-m", dir.file("m.mnw"), "-p", "a", "--sparsity", "on"};
+       }});
   c.push_back(meta("codebook that does not fit", "does not hold 1024 centroids", [](Metadata& m) {
     m.codebooks.push_back({0, 0, 1024, 16, {1, format::DType::f32, 0, 3}, {}, {}});
   }));

@@ -29,7 +29,7 @@ Result<BudgetReport> compress_fixture(const std::string& source, const MlwqOptio
   EXPECT_TRUE(imported.ok()) << imported.status().message();
   CompressOptions pack;
   pack.threads = 2;
-  return compress_to_budget(*imported, o, pack, path);
+  return compress_to_budget(*imported, o, pack, nullptr, path);
 }
 
 class Budget : public ::testing::TestWithParam<std::string> {};

@@ -72,6 +72,7 @@ Metadata everything() {
     *n = f.norm();
   }
   layer.sliding_window = f.next();
+  layer.gate_thresholds = f.tensor();
   m.layers = {layer, Layer{}};
   for (int32_t* v :
        {&m.embedding, &m.head, &m.embedding_in, &m.embedding_out, &m.tokenizer_segment, &m.bos_id}) {
@@ -138,6 +139,7 @@ void same(const Layer& a, const Layer& b) {
   same(a.q_norm, b.q_norm);
   same(a.k_norm, b.k_norm);
   EXPECT_EQ(a.sliding_window, b.sliding_window);
+  same(a.gate_thresholds, b.gate_thresholds);
 }
 
 void same(const Config& a, const Config& b) {

@@ -4,11 +4,13 @@
 #include "kernels/norm/norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/support.h"
+#include "kernels/threshold/threshold.h"
 
 MINNOW_PRINT_KERNEL(NormKernel)
 MINNOW_PRINT_KERNEL(ActivationKernel)
 MINNOW_PRINT_KERNEL(RopeKernel)
 MINNOW_PRINT_KERNEL(AxpyKernel)
+MINNOW_PRINT_KERNEL(ThresholdKernel)
 
 namespace {
 
@@ -33,6 +35,11 @@ const RopeKernel kAllRopes[] = {
 #define MINNOW_OP AxpyOp
 const AxpyKernel kAllAxpys[] = {
 #include "kernels/axpy/variants.inc"
+};
+#undef MINNOW_OP
+#define MINNOW_OP ThresholdOp
+const ThresholdKernel kAllThresholds[] = {
+#include "kernels/threshold/variants.inc"
 };
 #undef MINNOW_OP
 #undef MINNOW_KERNEL
@@ -93,6 +100,56 @@ TEST_P(Norm, ZerosStayFinite) {
 }
 
 MINNOW_KERNEL_SUITE(Norm, NormKernel, kAllNorms);
+
+class Threshold : public kernel_test::KernelTest<ThresholdKernel> {
+ protected:
+  /// share: of the elements that should be left out, roughly.
+  void check(size_t n, float share, bool list, bool in_place) {
+    SCOPED_TRACE(testing::Message() << "n " << n << " share " << share);
+    Guarded<float> x(n), t(n), y(n);
+    Guarded<uint32_t> entries((n + kThresholdSlack - 1) / kThresholdSlack * kThresholdSlack);
+    for (float& v : x) v = random.integer(0, 9) == 0 ? 0.0f : random.normal();
+    for (float& v : t) v = share <= 0 ? 0.0f : share >= 1 ? 1e9f : random.uniform(0, 1.3f);
+    if (n > 2) t[2] = std::abs(x[2]) / 0.5f;  // at the threshold: left out
+    std::vector<float> want(x.begin(), x.end());
+    std::vector<uint32_t> kept_ones;
+    for (size_t i = 0; i < n; ++i) {
+      if (std::abs(x[i]) <= 0.5f * t[i])
+        want[i] = 0.0f;
+      else
+        kept_ones.push_back(7 + (uint32_t)i);
+    }
+    size_t kept = 12345;
+    const ThresholdArgs args{
+        x.data(), t.data(), 0.5f, in_place ? x.data() : y.data(), list ? entries.data() : nullptr,
+        7,        n,        &kept};
+    GetParam().fn(&args);
+    ASSERT_EQ(kept, kept_ones.size());
+    for (size_t i = 0; i < n; ++i) ASSERT_EQ(args.out[i], want[i]) << "element " << i;
+    for (size_t i = 0; i < kept && list; ++i) ASSERT_EQ(entries[i], kept_ones[i]) << "entry " << i;
+  }
+};
+
+TEST_P(Threshold, EverySize) {
+  for (size_t n : kSizes) {
+    for (const float share : {0.0f, 0.5f, 1.0f}) {
+      for (int bits = 0; bits < 4; ++bits) check(n, share, (bits & 1) != 0, (bits & 2) != 0);
+    }
+  }
+}
+
+TEST_P(Threshold, KeepsWhatIsNotANumber) {
+  float x[] = {NAN, 1.0f, -INFINITY}, t[] = {2.0f, 2.0f, 2.0f}, y[3];
+  size_t kept = 0;
+  const ThresholdArgs args{x, t, 1.0f, y, nullptr, 0, 3, &kept};
+  GetParam().fn(&args);
+  EXPECT_EQ(kept, 2u);
+  EXPECT_TRUE(std::isnan(y[0]));
+  EXPECT_EQ(y[1], 0.0f);
+  EXPECT_EQ(y[2], -INFINITY);
+}
+
+MINNOW_KERNEL_SUITE(Threshold, ThresholdKernel, kAllThresholds);
 
 class ActivationTest : public kernel_test::KernelTest<ActivationKernel> {
  protected:

@@ -139,6 +139,28 @@ MINNOW_KERNEL_SUITE(GemvPanel, GemvPanelKernel, kPanels);
 
 class GemvRow : public kernel_test::KernelTest<GemvRowKernel> {
  protected:
+  /// Some of the rows, none and all: each as the dense call has it, times its factor, the others untouched.
+  void check_listed(const GemvRowArgs& dense, const std::vector<float>& before, size_t n1) {
+    for (const int percent : {0, 30, 50, 100}) {
+      std::vector<uint32_t> chosen;
+      std::vector<float> want = before;
+      Guarded<float> factors(n1), y(n1);
+      for (float& f : factors) f = random.normal();
+      for (size_t r = dense.n0; r < n1; ++r) {
+        if (random.integer(0, 99) >= percent) continue;
+        chosen.push_back((uint32_t)r);
+        want[r] = dense.y[r] * factors[r];
+      }
+      std::copy(before.begin(), before.end(), y.begin());
+      Guarded<uint32_t> rows(chosen.size());
+      std::copy(chosen.begin(), chosen.end(), rows.begin());
+      GemvRowArgs args = dense;
+      args.y = y.data(), args.rows = rows.data(), args.factors = factors.data();
+      args.n0 = 0, args.n1 = chosen.size();
+      GetParam().fn(&args);
+      for (size_t r = 0; r < n1; ++r) ASSERT_EQ(y[r], want[r]) << percent << " % of rows, row " << r;
+    }
+  }
   void check(Case c) {
     check(c, 0, c.rows);
     check(c, 3, c.rows);
@@ -154,9 +176,11 @@ class GemvRow : public kernel_test::KernelTest<GemvRowKernel> {
     for (float& v : y) v = random.normal();
     for (float& v : bias) v = random.normal();
     const std::vector<float> before(y.begin(), y.end());
-    const GemvRowArgs args{packed.view, x.view(),    c.bias ? bias.data() : nullptr, y.data(), n0, n1,
-                           c.k,         c.accumulate};
+    const GemvRowArgs args{
+        packed.view, x.view(), c.bias ? bias.data() : nullptr, y.data(), n0, n1, c.k, c.accumulate,
+        nullptr,     nullptr};
     GetParam().fn(&args);
+    check_listed(args, before, n1);
     for (size_t r = 0; r < n1; ++r) {
       if (r < n0) {
         ASSERT_EQ(y[r], before[r]);
@@ -194,6 +218,37 @@ MINNOW_KERNEL_SUITE(GemvRow, GemvRowKernel, kRows);
 
 class GemvChannel : public kernel_test::KernelTest<GemvChannelKernel> {
  protected:
+  /// Masked activations: with a list the same to the bit as without. Codes of channels outside the list are
+  /// not looked at, some of those in it are zero, groups are empty, full, odd.
+  void check_listed(const GemvChannelArgs& dense, const Case& c, const std::vector<float>& before,
+                    Inputs& x) {
+    for (const int percent : {0, 5, 37, 50, 90, 100}) {
+      std::vector<uint32_t> kept, starts(1, 0);
+      for (size_t g = 0; g * c.group < c.k; ++g) {
+        int sum = 0;
+        const int share = random.integer(0, 3) == 0 ? 0 : percent;
+        for (size_t i = g * c.group; i < std::min(c.k, (g + 1) * c.group); ++i) {
+          const bool keep = random.integer(0, 99) < share;
+          if (keep) kept.push_back((uint32_t)i);
+          if (!keep || random.integer(0, 9) == 0) x.codes[i] = 0;
+          sum += x.codes[i];
+        }
+        starts.push_back((uint32_t)kept.size());
+        x.zs[g] = x.scales[g] * (float)sum;
+      }
+      Guarded<uint32_t> list(kept.size());
+      std::copy(kept.begin(), kept.end(), list.begin());
+      Guarded<float> y(c.rows);
+      std::copy(before.begin(), before.end(), dense.y);
+      std::copy(before.begin(), before.end(), y.begin());
+      GetParam().fn(&dense);
+      GemvChannelArgs args = dense;
+      args.y = y.data(), args.list = list.data(), args.starts = starts.data();
+      GetParam().fn(&args);
+      for (size_t r = 0; r < c.rows; ++r)
+        ASSERT_EQ(y[r], dense.y[r]) << percent << " % of channels, output " << r;
+    }
+  }
   void check(Case c) {
     check(c, 0, c.k);
     if (c.k > c.group) check(c, c.group, c.k);
@@ -208,13 +263,15 @@ class GemvChannel : public kernel_test::KernelTest<GemvChannelKernel> {
     Guarded<int32_t> sums(kernel_test::up(c.rows, kChannelSums));
     for (float& v : y) v = random.normal();
     const std::vector<float> before(y.begin(), y.end());
-    const GemvChannelArgs args{packed.view, x.view(), y.data(), sums.data(), c.rows, k0, k1, c.accumulate};
+    const GemvChannelArgs args{packed.view, x.view(), y.data(),     sums.data(), c.rows,
+                               k0,          k1,       c.accumulate, nullptr,     nullptr};
     GetParam().fn(&args);
     for (size_t r = 0; r < c.rows; ++r) {
       const Expected e = kernel_test::expected(w, x, r, 0, k0, k1);
       const double start = c.accumulate ? before[r] : 0.0f;
       ASSERT_NEAR(y[r], e.value + start, e.bound + std::abs(start) * 0x1p-22) << "row " << r;
     }
+    check_listed(args, c, before, x);
   }
 };
 

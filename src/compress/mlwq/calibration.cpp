@@ -4,7 +4,6 @@
 
 #include "base/file.h"
 #include "format/tokenizer_view.h"
-#include "text/tokenizer.h"
 
 namespace minnow::compress {
 
@@ -21,6 +20,11 @@ Result<Sequences> sequences_from_text(const ImportedModel& model, const std::vec
   MINNOW_ASSIGN(format::TokenizerView view,
                 format::TokenizerView::open(std::as_bytes(std::span(aligned)).first(bytes.size())));
   MINNOW_ASSIGN(const auto tokenizer, text::Tokenizer::create(std::move(view)));
+  return sequences_from_text(*tokenizer, files, length, count);
+}
+
+Result<Sequences> sequences_from_text(const text::Tokenizer& tokenizer, const std::vector<std::string>& files,
+                                      uint32_t length, uint32_t count) {
   std::vector<int32_t> all;
   for (const std::string& file : files) {
     constexpr uint64_t kLimit = uint64_t{1} << 30;
@@ -29,7 +33,7 @@ Result<Sequences> sequences_from_text(const ImportedModel& model, const std::vec
       return fail(Code::invalid_argument, "calibration file '", file, "' has a zero byte at ", at,
                   "; it is not a text");
     }
-    MINNOW_TRY(tokenizer->encode(text, false, false, all).within(cat("calibration file '", file, "'")));
+    MINNOW_TRY(tokenizer.encode(text, false, false, all).within(cat("calibration file '", file, "'")));
   }
   const size_t whole = all.size() / length;
   if (whole < 2) {
