@@ -22,7 +22,7 @@ bool as_they_lie(const InputForm& form, const Workspace& ws) {
 }
 
 /// Channels of one piece in slab order with the small ones zeroed. Of a single token, what is kept of each
-/// group is listed too. Returns how many are kept.
+/// group is listed too (coded pieces only). Returns how many are kept.
 size_t mask_piece(const Plan& plan, const Workspace& ws, const InputForm& form, size_t index,
                   const float* from, float* to, bool list, size_t listed) {
   const InputPiece& p = form.pieces[index];
@@ -32,7 +32,7 @@ size_t mask_piece(const Plan& plan, const Workspace& ws, const InputForm& form, 
     x = to;
   }
   uint32_t* starts = ws.input_starts + p.group_offset + index;
-  const uint32_t step = list && p.group != 0 ? p.group : p.count;
+  const uint32_t step = list ? p.group : p.count;
   size_t total = 0;
   for (uint32_t i = 0; i < p.count; i += step) {
     if (list) starts[i / step] = static_cast<uint32_t>(listed + total);
