@@ -63,15 +63,26 @@ static inline VecB step_codes(const VecB* packed, VecB third) {
   return vb_or_masked(low, vb_move<kStep, 2>(third), vb_set1(4));
 }
 
-// Four rows of bytes to dwords of one byte of each: out[i], 32-bit lane d of unit u, is byte 4 i + d of unit
-// u.
-static inline void zip_four(const VecB* rows, VecB* out) {
-  const VecB ab_lo = vb_zip8_lo(rows[0], rows[1]), ab_hi = vb_zip8_hi(rows[0], rows[1]);
-  const VecB cd_lo = vb_zip8_lo(rows[2], rows[3]), cd_hi = vb_zip8_hi(rows[2], rows[3]);
-  out[0] = vb_zip16_lo(ab_lo, cd_lo);
-  out[1] = vb_zip16_hi(ab_lo, cd_lo);
-  out[2] = vb_zip16_lo(ab_hi, cd_hi);
-  out[3] = vb_zip16_hi(ab_hi, cd_hi);
+// kSet rows of bytes to vectors of neighbours: byte kSet * d + r of unit u of out[i] is byte 16 / kSet * i +
+// d of unit u of rows[r]. All kSet vectors of it, or a half.
+template <int kSet, int kHalf = 0, int kHalves = 1>
+static inline void vb_interleave(const VecB* rows, VecB* out) {
+  static_assert(kSet == 4 || kHalves == 1);
+  if constexpr (kSet == 1) out[0] = rows[0];
+  if constexpr (kSet == 2) {
+    out[0] = vb_zip8_lo(rows[0], rows[1]);
+    out[1] = vb_zip8_hi(rows[0], rows[1]);
+  }
+  if constexpr (kSet == 4 && kHalf == 0) {
+    const VecB ab = vb_zip8_lo(rows[0], rows[1]), cd = vb_zip8_lo(rows[2], rows[3]);
+    out[0] = vb_zip16_lo(ab, cd);
+    out[1] = vb_zip16_hi(ab, cd);
+  }
+  if constexpr (kSet == 4 && kHalf == kHalves - 1) {
+    const VecB ab = vb_zip8_hi(rows[0], rows[1]), cd = vb_zip8_hi(rows[2], rows[3]);
+    out[4 / kHalves - 2] = vb_zip16_lo(ab, cd);
+    out[4 / kHalves - 1] = vb_zip16_hi(ab, cd);
+  }
 }
 
 }  // namespace

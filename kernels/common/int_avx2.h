@@ -56,6 +56,10 @@ static inline VecB vb_zip64_lo(VecB a, VecB b) {
 static inline VecB vb_zip64_hi(VecB a, VecB b) {
   return _mm256_unpackhi_epi64(a, b);
 }
+static constexpr bool kShiftsWithinBytes = false;
+static inline VecB vb_lookup(const uint8_t* table, VecB index) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table)), index);
+}
 static inline VecB vb_quad(const int8_t* p) {
   int32_t four;
   memcpy(&four, p, sizeof four);
@@ -75,6 +79,13 @@ static inline void vb_planes(const int8_t* x, VecB* planes) {
 static inline VecB vb_third_bits(const uint8_t* high, size_t unit) {
   const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)(high + unit * 8)));
   return _mm256_srlv_epi64(twice, _mm256_setr_epi64x(0, 0, 4, 4));
+}
+
+static inline VecI vi_load(const int32_t* p) {
+  return _mm256_loadu_si256((const __m256i*)p);
+}
+static inline void vi_store(int32_t* p, VecI a) {
+  _mm256_storeu_si256((__m256i*)p, a);
 }
 
 #if defined(__AVXVNNI__)
@@ -125,17 +136,48 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 #endif
 }
 
+#if defined(__AVXVNNI__)
+static constexpr int kInterleave = 4, kProductBits = 8;
+static inline VecB vb_repeat(const int8_t* x) {
+  return vb_quad(x);
+}
+static inline Dots dots_begin(const int32_t* sums) {
+  return vi_load(sums);
+}
+static inline void dots_end(Dots dots, int32_t* sums) {
+  vi_store(sums, dots);
+}
+static inline void vi_after_dots(VecI*) {}
+#else
+static constexpr int kInterleave = 2, kProductBits = 4;
+static inline VecB vb_repeat(const int8_t* x) {
+  int16_t two;
+  memcpy(&two, x, sizeof two);
+  return _mm256_set1_epi16(two);
+}
+static inline Dots dots_begin(const int32_t*) {
+  return dots_zero();
+}
+// Sums of even lanes, then those of odd ones.
+static inline void dots_end(Dots dots, int32_t* sums) {
+  const __m256i even = _mm256_set1_epi32(1), odd = _mm256_set1_epi32(1 << 16);
+  vi_store(sums, vi_add(vi_load(sums), _mm256_madd_epi16(dots, even)));
+  vi_store(sums + 8, vi_add(vi_load(sums + 8), _mm256_madd_epi16(dots, odd)));
+}
+static inline void vi_after_dots(VecI* v) {
+  for (int i = 0; i < 4; i += 2) {
+    const VecI even = v[i], odd = v[i + 1];
+    v[i] = vb_zip32_lo(even, odd);
+    v[i + 1] = vb_zip32_hi(even, odd);
+  }
+}
+#endif
+
 static inline VecI as_dwords(VecB a) {
   return a;
 }
 static inline VecF vi_to_float(VecI a) {
   return _mm256_cvtepi32_ps(a);
-}
-static inline VecI vi_load(const int32_t* p) {
-  return _mm256_loadu_si256((const __m256i*)p);
-}
-static inline void vi_store(int32_t* p, VecI a) {
-  _mm256_storeu_si256((__m256i*)p, a);
 }
 static inline void vi_in_order(const VecI* v, VecI* out) {
   out[0] = _mm256_permute2x128_si256(v[0], v[1], 0x20);

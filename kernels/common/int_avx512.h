@@ -62,6 +62,11 @@ static inline VecB vb_zip64_lo(VecB a, VecB b) {
 static inline VecB vb_zip64_hi(VecB a, VecB b) {
   return _mm512_unpackhi_epi64(a, b);
 }
+static constexpr bool kShiftsWithinBytes = false;
+// table[b] of every byte b < 16.
+static inline VecB vb_lookup(const uint8_t* table, VecB index) {
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table)), index);
+}
 // Four bytes in every 32-bit lane.
 static inline VecB vb_quad(const int8_t* p) {
   int32_t four;
@@ -95,6 +100,13 @@ static inline VecB vb_third_bits(const uint8_t* high, size_t unit) {
   return _mm512_srlv_epi64(twice, _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4));
 }
 
+static inline VecI vi_load(const int32_t* p) {
+  return _mm512_loadu_si512(p);
+}
+static inline void vi_store(int32_t* p, VecI a) {
+  _mm512_storeu_si512(p, a);
+}
+
 // Where products of codes and activations add up: int32 lanes here.
 typedef __m512i Dots;
 static constexpr bool kDotsAreInt32 = true;
@@ -121,17 +133,28 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
   return dot(acc, codes, x);
 }
 
+// How channels are taken together: Dots adds up products of kInterleave neighbouring bytes, channels of one
+// output, with the kInterleave activations that vb_repeat repeats. kProductBits: how far up in their bytes
+// codes may stay for sixteen channels to fit (gemv_channel/fields.h).
+static constexpr int kInterleave = 4, kProductBits = 8;
+static inline VecB vb_repeat(const int8_t* x) {
+  return vb_quad(x);
+}
+// A Dots fills 4 / kInterleave vectors of sums.
+static inline Dots dots_begin(const int32_t* sums) {
+  return vi_load(sums);
+}
+static inline void dots_end(Dots dots, int32_t* sums) {
+  vi_store(sums, dots);
+}
+// Brings vectors of four Dots' sums into the order of their bytes: vi_in_order takes them from there.
+static inline void vi_after_dots(VecI*) {}
+
 static inline VecI as_dwords(VecB a) {
   return a;
 }
 static inline VecF vi_to_float(VecI a) {
   return _mm512_cvtepi32_ps(a);
-}
-static inline VecI vi_load(const int32_t* p) {
-  return _mm512_loadu_si512(p);
-}
-static inline void vi_store(int32_t* p, VecI a) {
-  _mm512_storeu_si512(p, a);
 }
 // Of v[i], unit u holds elements u * 16 + 4 i .. + 3 of a sequence; brings the sequence in order, kLanes a
 // vector.

@@ -60,6 +60,10 @@ static inline VecB vb_zip64_lo(VecB a, VecB b) {
 static inline VecB vb_zip64_hi(VecB a, VecB b) {
   return vreinterpretq_u8_u64(vzip2q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)));
 }
+static constexpr bool kShiftsWithinBytes = true;
+static inline VecB vb_lookup(const uint8_t* table, VecB index) {
+  return vqtbl1q_u8(vld1q_u8(table), index);
+}
 static inline VecB vb_quad(const int8_t* p) {
   int32_t four;
   memcpy(&four, p, sizeof four);
@@ -73,6 +77,13 @@ static inline void vb_planes(const int8_t* x, VecB* planes) {
 static inline VecB vb_third_bits(const uint8_t* high, size_t unit) {
   const VecB pair = vb_load(high + unit / 2 * 16);
   return unit % 2 != 0 ? vshrq_n_u8(pair, 4) : pair;
+}
+
+static inline VecI vi_load(const int32_t* p) {
+  return vld1q_s32(p);
+}
+static inline void vi_store(int32_t* p, VecI a) {
+  vst1q_s32(p, a);
 }
 
 // Codes of up to 4 bits are the same signed and unsigned; 8-bit ones enter products as code - 128.
@@ -123,17 +134,39 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 #endif
 }
 
+#if defined(__ARM_FEATURE_DOTPROD)
+static constexpr int kInterleave = 4, kProductBits = 7;
+static inline VecB vb_repeat(const int8_t* x) {
+  return vb_quad(x);
+}
+static inline Dots dots_begin(const int32_t* sums) {
+  return vi_load(sums);
+}
+static inline void dots_end(Dots dots, int32_t* sums) {
+  vi_store(sums, dots);
+}
+#else
+static constexpr int kInterleave = 1, kProductBits = 4;
+static inline VecB vb_repeat(const int8_t* x) {
+  return vreinterpretq_u8_s8(vdupq_n_s8(*x));
+}
+static inline Dots dots_begin(const int32_t*) {
+  return dots_zero();
+}
+static inline void dots_end(Dots dots, int32_t* sums) {
+  vi_store(sums, vaddw_s16(vi_load(sums), vget_low_s16(dots.lo)));
+  vi_store(sums + 4, vaddw_high_s16(vi_load(sums + 4), dots.lo));
+  vi_store(sums + 8, vaddw_s16(vi_load(sums + 8), vget_low_s16(dots.hi)));
+  vi_store(sums + 12, vaddw_high_s16(vi_load(sums + 12), dots.hi));
+}
+#endif
+static inline void vi_after_dots(VecI*) {}
+
 static inline VecI as_dwords(VecB a) {
   return vreinterpretq_s32_u8(a);
 }
 static inline VecF vi_to_float(VecI a) {
   return vcvtq_f32_s32(a);
-}
-static inline VecI vi_load(const int32_t* p) {
-  return vld1q_s32(p);
-}
-static inline void vi_store(int32_t* p, VecI a) {
-  vst1q_s32(p, a);
 }
 static inline void vi_in_order(const VecI* v, VecI* out) {
   for (int i = 0; i < 4; ++i) out[i] = v[i];

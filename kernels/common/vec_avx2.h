@@ -138,6 +138,9 @@ static inline VecI vi_zero() {
 static inline VecI vi_add(VecI a, VecI b) {
   return _mm256_add_epi32(a, b);
 }
+static inline VecI vi_sub(VecI a, VecI b) {
+  return _mm256_sub_epi32(a, b);
+}
 static inline int32_t vi_hsum(VecI a) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));

@@ -134,6 +134,9 @@ static inline VecI vi_zero() {
 static inline VecI vi_add(VecI a, VecI b) {
   return _mm512_add_epi32(a, b);
 }
+static inline VecI vi_sub(VecI a, VecI b) {
+  return _mm512_sub_epi32(a, b);
+}
 static inline int32_t vi_hsum(VecI a) {
   return _mm512_reduce_add_epi32(a);
 }

@@ -132,6 +132,9 @@ static inline VecI vi_zero() {
 static inline VecI vi_add(VecI a, VecI b) {
   return vaddq_s32(a, b);
 }
+static inline VecI vi_sub(VecI a, VecI b) {
+  return vsubq_s32(a, b);
+}
 static inline int32_t vi_hsum(VecI a) {
   return vaddvq_s32(a);
 }

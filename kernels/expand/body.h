@@ -148,10 +148,10 @@ static inline void expand_channel(const ExpandArgs* args) {
       const size_t unit = n / kElements;
       VecB four[4], packed[4], thirds[4];
       for (size_t c = 0; c < 4; ++c) four[c] = vb_load(channels + c * w.stride + 16 * unit);
-      zip_four(four, packed);
+      vb_interleave<4>(four, packed);
       if (kBits == 3) {
         for (size_t c = 0; c < 4; ++c) four[c] = vb_third_bits(channels + c * w.stride + third_at, unit);
-        zip_four(four, thirds);
+        vb_interleave<4>(four, thirds);
       }
       unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
         constexpr int kPlane = decltype(plane)::value;

@@ -1,91 +1,131 @@
-// The body of the SIMD variants. Sixteen channels at a time: their bytes are interleaved by fours, so that a
-// dword holds four channels of one output, and meet four activations at once. What depends on the order of
-// bytes is undone once a group, when sums become floats.
+// The body of the SIMD variants. As many channels as the ISA's product adds up (kInterleave) are interleaved,
+// so that neighbouring bytes are channels of one output, and meet as many activations at once; sixteen
+// channels are added up before sums go back to memory. What depends on the order of bytes, and the powers of
+// two that codes carry (fields.h), is undone once a group, when sums become floats.
 #pragma once
 
 #include MINNOW_INT
 
-#include "kernels/common/codes.h"
+#include "kernels/gemv_channel/fields.h"
 #include "kernels/gemv_channel/gemv_channel.h"
 
 namespace {
 
-static constexpr int kQuads = 4;  // of channels that are added before sums are stored
+static constexpr int kBlock = 16;  // channels
 
-// Where sixteen channels lie: one after another, or anywhere.
+// Where a block's channels lie: one after another, or anywhere. What comes next is fetched as the block is
+// read: a stream in the order memory lies in, so that the hardware sees it and runs ahead.
 struct Together {
   const uint8_t* codes;
   size_t stride;
+  const uint8_t* ahead;
   inline const uint8_t* row(int i) const { return codes + (size_t)i * stride; }
+  // Forced inline: see v_prefetch.
+  __attribute__((always_inline)) inline void fetch(size_t from, size_t bytes) const {
+    for (size_t at = 0; at < bytes; at += 64) v_prefetch(ahead + from + at);
+  }
 };
 struct Apart {
-  const uint8_t* rows[4 * kQuads];
+  const uint8_t* const* rows;
   inline const uint8_t* row(int i) const { return rows[i]; }
+  inline void fetch(size_t, size_t) const {}
 };
 
-// sums[plane][i] of one step (kUnits units of outputs), += the products of count * 4 channels.
+// 8-bit codes leave no room for sums of 16 bits, and are taken by fours everywhere.
+template <int kBits>
+static constexpr int interleave_of() {
+  return kBits == 8 ? 4 : kInterleave;
+}
+// Where accumulators are few, outputs of a step are taken in two halves.
+template <int kBits>
+static constexpr int halves_of() {
+  return interleave_of<kBits>() == 4 && planes_of<kBits>() * 4 > kTileAccumulators ? 2 : 1;
+}
+
+// Activations of a block: what each set of interleaved channels meets.
+template <int kBits>
+struct BlockInputs {
+  VecB sets[kBlock / interleave_of<kBits>()];
+  explicit BlockInputs(const int8_t* x) {
+    constexpr int kSet = interleave_of<kBits>();
+    for (int i = 0; i < kBlock / kSet; ++i)
+      sets[i] = kSet == 4 ? vb_quad(x + 4 * i) : vb_repeat(x + kSet * i);
+  }
+};
+
+// sums[plane][i] of one step (kUnits units of outputs), += the products of a block's first `count` channels,
+// a multiple of four.
 template <int kBits, class Channels>
 __attribute__((always_inline)) static inline void channel_step(const Channels& channels, int count,
                                                                size_t third_at, size_t unit,
-                                                               const VecB* quads, int32_t* sums) {
-  constexpr int kPlanes = planes_of<kBits>();
-  VecI acc[kPlanes][4];
-  Dots dots[kPlanes][4];
-  for (int j = 0; j < kPlanes; ++j) {
-    for (int i = 0; i < 4; ++i) {
-      if (kDotsAreInt32 || kBits == 8)
-        acc[j][i] = vi_load(sums + (j * 4 + i) * kLanes);
-      else
-        dots[j][i] = dots_zero();
+                                                               const BlockInputs<kBits>& x, int32_t* sums) {
+  constexpr int kPlanes = planes_of<kBits>(), kBytes = plane_bytes<kBits>(), kFields = fields_of<kBits>();
+  constexpr int kSet = interleave_of<kBits>(), kHalves = halves_of<kBits>(), kVectors = kSet / kHalves;
+  constexpr int kSums = 4 / kSet * kLanes;                                           // of a Dots
+  constexpr size_t kQuadBytes = (size_t)kUnits * 16 * 4 * (kBits == 3 ? 3 : 2) / 2;  // of four channels
+  unroll<0, kHalves>([&](auto half) __attribute__((always_inline)) {
+    constexpr int kHalf = decltype(half)::value;
+    VecI wide[kVectors];
+    Dots dots[kPlanes][kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+      if (kBits == 8) wide[i] = vi_load(sums + i * kLanes);
+      for (int j = 0; j < kPlanes && kBits != 8; ++j)
+        dots[j][i] = dots_begin(sums + 4 * j * kLanes + (kHalf * kVectors + i) * kSums);
     }
-  }
-  for (int quad = 0; quad < count; ++quad) {
-    VecB four[4], packed[4], thirds[4];
-    for (int r = 0; r < 4; ++r) {
-      four[r] = vb_load(channels.row(4 * quad + r) + 16 * unit);
-    }
-    zip_four(four, packed);
-    if (kBits == 3) {
-      for (int r = 0; r < 4; ++r) four[r] = vb_third_bits(channels.row(4 * quad + r) + third_at, unit);
-      zip_four(four, thirds);
-    }
-    unroll<0, kPlanes>([&](auto plane) __attribute__((always_inline)) {
-      constexpr int kPlane = decltype(plane)::value;
-      for (int i = 0; i < 4; ++i) {
-        const VecB w = plane_codes<kBits, kPlane>(packed[i], kBits == 3 ? thirds[i] : packed[i]);
-        if constexpr (kBits == 8)
-          acc[kPlane][i] = vi_dot_wide(acc[kPlane][i], w, quads[quad]);
-        else if constexpr (kDotsAreInt32)
-          acc[kPlane][i] = vi_dot(acc[kPlane][i], w, quads[quad]);
-        else
-          dots[kPlane][i] = dot(dots[kPlane][i], w, quads[quad]);
+    for (int set = 0; set < count / kSet; ++set) {
+      const int c = set * kSet;
+      if (kHalf == 0 && c % 4 == 0) channels.fetch(c / 4 * kQuadBytes, kQuadBytes);
+      VecB rows[kSet], packed[kVectors], thirds[kVectors];
+      for (int r = 0; r < kSet; ++r) rows[r] = vb_load(channels.row(c + r) + 16 * unit);
+      vb_interleave<kSet, kHalf, kHalves>(rows, packed);
+      if (kBits == 3) {
+        for (int r = 0; r < kSet; ++r) rows[r] = vb_third_bits(channels.row(c + r) + third_at, unit);
+        vb_interleave<kSet, kHalf, kHalves>(rows, thirds);
       }
-    });
-  }
-  for (int j = 0; j < kPlanes; ++j) {
-    for (int i = 0; i < 4; ++i) {
-      int32_t* to = sums + (j * 4 + i) * kLanes;
-      if (kDotsAreInt32 || kBits == 8)
-        vi_store(to, acc[j][i]);
-      else
-        vi_store(to, vi_add(vi_load(to), dots_sum(dots[j][i])));
+      for (int i = 0; i < kVectors; ++i) {
+        VecB bytes[kBytes];
+        field_bytes<kBits>(packed[i], kBits == 3 ? thirds[i] : packed[i], bytes);
+        unroll<0, kFields>([&](auto field) __attribute__((always_inline)) {
+          for (int b = 0; b < kBytes; ++b) {
+            const VecB w = field_codes<kBits, decltype(field)::value>(bytes[b]);
+            Dots* to = &dots[decltype(field)::value * kBytes + b][i];
+            if constexpr (kBits == 8)
+              wide[i] = vi_dot_wide(wide[i], w, x.sets[set]);
+            else
+              *to = dot(*to, w, x.sets[set]);
+          }
+        });
+      }
     }
-  }
+    for (int i = 0; i < kVectors; ++i) {
+      if (kBits == 8) vi_store(sums + i * kLanes, wide[i]);
+      for (int j = 0; j < kPlanes && kBits != 8; ++j)
+        dots_end(dots[j][i], sums + 4 * j * kLanes + (kHalf * kVectors + i) * kSums);
+    }
+  });
 }
 
 // y += s * (sx * sums - z * zx) for one group; y is written when `store`.
 template <int kBits>
 static inline void channel_group_end(const GemvChannelArgs* args, size_t g, bool store) {
-  constexpr int kPlanes = planes_of<kBits>();
+  constexpr int kPlanes = planes_of<kBits>(), kBytes = plane_bytes<kBits>();
   constexpr size_t kElements = 16 * kPlanes;
   const uint16_t* scales = (const uint16_t*)((const char*)args->w.scales + g * args->w.scale_stride);
   const uint8_t* zeros = args->w.zeros != nullptr ? args->w.zeros + g * args->w.zero_stride : nullptr;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
-  const VecF xs = v_set1(args->x.scales[g]), zx = v_set1(args->x.zs[g] * zero_step(kBits));
+  const VecF zx = v_set1(args->x.zs[g] * zero_step(kBits));
   for (size_t first = 0; first < args->n; first += kUnits * kElements) {
+    int32_t* sums = args->sums + first;
     for (int j = 0; j < kPlanes; ++j) {
+      const VecF xs = v_set1(args->x.scales[g] / (float)(1 << plane_power<kBits>(j)));
       VecI mixed[4], ordered[4];
-      for (int i = 0; i < 4; ++i) mixed[i] = vi_load(args->sums + first + (size_t)(j * 4 + i) * kLanes);
+      for (int i = 0; i < 4; ++i) {
+        mixed[i] = vi_load(sums + (size_t)(j * 4 + i) * kLanes);
+        if (!field_takes_all<kBits>() || j >= kBytes) continue;
+        for (int other = j + kBytes; other < kPlanes; other += kBytes)
+          mixed[i] = vi_sub(mixed[i], vi_load(sums + (size_t)(other * 4 + i) * kLanes));
+      }
+      if (kBits != 8) vi_after_dots(mixed);
       vi_in_order(mixed, ordered);
       for (int v = 0; v < 4; ++v) {
         const size_t unit = (size_t)v * kLanes / 16, within = (size_t)v * kLanes % 16;
@@ -121,26 +161,23 @@ template <int kBits>
 static inline void channel_width(const GemvChannelArgs* args) {
   constexpr size_t kElements = 16 * planes_of<kBits>();
   constexpr size_t kStep = kUnits * kElements;
+  constexpr size_t kStepBytes = kStep * kBlock * kBits / 8;
   const QuantisedWeights& w = args->w;
   const size_t units = (args->n + kElements - 1) / kElements;
   const size_t steps = (args->n + kStep - 1) / kStep;
-  constexpr size_t kStepBytes = kStep * 4 * kQuads * kBits / 8;
   bool store = !args->accumulate;
   for (size_t k = args->k0; k < args->k1; k += w.group) {
     const size_t end = args->k1 - k < w.group ? args->k1 : k + w.group;
     for (size_t i = 0; i < steps * kStep; i += kLanes) vi_store(args->sums + i, vi_zero());
-    for (size_t c = k; c < end; c += 4 * kQuads) {
+    for (size_t c = k; c < end; c += kBlock) {
       const uint8_t* codes = w.codes + c * w.stride;
-      // The sixteen channels that follow, in the order memory lies in, so that the hardware sees a stream and
-      // runs ahead of it; unless another thread reads them.
-      const uint8_t* ahead = c + 8 * kQuads <= args->k1 ? codes + 4 * kQuads * w.stride : codes;
-      fetch_factors(args, k / w.group, (c - k) / (4 * kQuads), w.group / (4 * kQuads));
-      VecB quads[kQuads];
-      for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(args->x.codes + c + 4 * (size_t)q);
+      // The block that follows, unless another thread reads it.
+      const uint8_t* ahead = c + 2 * kBlock <= args->k1 ? codes + kBlock * w.stride : codes;
+      fetch_factors(args, k / w.group, (c - k) / kBlock, w.group / kBlock);
+      const BlockInputs<kBits> x(args->x.codes + c);
       for (size_t s = 0; s < steps; ++s) {
-        for (size_t at = 0; at < kStepBytes; at += 64) v_prefetch(ahead + s * kStepBytes + at);
-        channel_step<kBits>(Together{codes, w.stride}, kQuads, 16 * units, s * kUnits, quads,
-                            args->sums + s * kStep);
+        channel_step<kBits>(Together{codes, w.stride, ahead + s * kStepBytes}, kBlock, 16 * units, s * kUnits,
+                            x, args->sums + s * kStep);
       }
     }
     channel_group_end<kBits>(args, k / w.group, store);
@@ -148,50 +185,58 @@ static inline void channel_width(const GemvChannelArgs* args) {
   }
 }
 
-// The same for listed channels. The sixteen that follow are fetched line after line of each, as they lie.
+// The same for listed channels. The block listed next is fetched meanwhile, the same outputs of all of
+// them before further ones of any: a run is too short for the hardware to run ahead in, and where it tries,
+// it fetches what nobody reads.
 template <int kBits>
 static inline void channel_listed(const GemvChannelArgs* args) {
   constexpr size_t kElements = 16 * planes_of<kBits>();
   constexpr size_t kStep = kUnits * kElements;
-  constexpr uint32_t kBlock = 4 * kQuads;
+  constexpr size_t kBurst = 128;  // bytes of a channel fetched at once: two lines
   const QuantisedWeights& w = args->w;
   const size_t units = (args->n + kElements - 1) / kElements;
   const size_t steps = (args->n + kStep - 1) / kStep;
-  constexpr size_t kStepBytes = kStep * kBlock * kBits / 8;
   const uint32_t end = args->starts[(args->k1 + w.group - 1) / w.group];
   bool store = !args->accumulate;
   for (size_t g = args->k0 / w.group; g * w.group < args->k1; ++g) {
-    const uint32_t last = args->starts[g + 1];
-    if (args->starts[g] == last) continue;
+    const uint32_t begin = args->starts[g], last = args->starts[g + 1];
+    if (begin == last) continue;
+    const uint32_t blocks = (last - begin + kBlock - 1) / kBlock;
+    const uint32_t parts = blocks > 1 ? blocks - 1 : 1;
     for (size_t i = 0; i < steps * kStep; i += kLanes) vi_store(args->sums + i, vi_zero());
-    for (uint32_t at = args->starts[g]; at < last; at += kBlock) {
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const uint32_t at = begin + block * kBlock;
+      if (block < parts) fetch_factors(args, g, block, parts);
       // A last block that is not full is filled up with a channel that counts nothing.
-      Apart channels;
+      const uint8_t *rows[kBlock], *ahead[kBlock];
       int8_t x[kBlock];
+      const uint32_t next = last - at < kBlock ? last : at + kBlock;
       for (uint32_t i = 0; i < kBlock; ++i) {
         const bool real = at + i < last;
         const uint32_t c = args->list[real ? at + i : last - 1];
-        channels.rows[i] = w.codes + c * w.stride;
+        rows[i] = w.codes + c * w.stride;
         x[i] = real ? args->x.codes[c] : (int8_t)0;
+        ahead[i] = w.codes + args->list[next + i < end ? next + i : end - 1] * w.stride;
       }
-      const int count = last - at < kBlock ? (int)((last - at + 3) / 4) : kQuads;
-      VecB quads[kQuads];
-      for (int q = 0; q < kQuads; ++q) quads[q] = vb_quad(x + 4 * q);
-      uint32_t ahead = at + 4 * (uint32_t)count < last ? at + 4 * (uint32_t)count : last;
-      const uint32_t ahead_end = end - ahead < kBlock ? end : ahead + kBlock;
-      const uint8_t* line = ahead < ahead_end ? w.codes + args->list[ahead] * w.stride : nullptr;
-      size_t left = w.stride;
+      // Addresses stay in memory: in registers they leave none for the rest.
+      __asm__ volatile("" : : "r"(rows), "r"(ahead) : "memory");
+      const Apart channels{rows};
+      const int count = last - at < kBlock ? (int)(last - at + 3) / 4 * 4 : kBlock;
+      const BlockInputs<kBits> inputs(x);
+      size_t fetched = 0;
       for (size_t s = 0; s < steps; ++s) {
-        for (size_t b = 0; b < kStepBytes && line != nullptr; b += 64) {
-          v_prefetch(line);
-          if (left > 64) {
-            line += 64, left -= 64;
-          } else {
-            line = ++ahead < ahead_end ? w.codes + args->list[ahead] * w.stride : nullptr;
-            left = w.stride;
+        if (fetched * steps <= s * w.stride) {
+          for (uint32_t i = 0; i < kBlock; ++i) {
+            v_prefetch(ahead[i] + fetched);
+            v_prefetch(ahead[i] + fetched + 64);
           }
+          fetched += kBurst;
         }
-        channel_step<kBits>(channels, count, 16 * units, s * kUnits, quads, args->sums + s * kStep);
+        int32_t* sums = args->sums + s * kStep;
+        if (count == kBlock)
+          channel_step<kBits>(channels, kBlock, 16 * units, s * kUnits, inputs, sums);
+        else
+          channel_step<kBits>(channels, count, 16 * units, s * kUnits, inputs, sums);
       }
     }
     channel_group_end<kBits>(args, g, store);

@@ -23,23 +23,6 @@ struct Row {
   const uint8_t* zeros;  // or nullptr
 };
 
-// What is fetched while rows are multiplied: runs of `bytes`, as they lie, line after line.
-struct RowFetch {
-  const uint8_t* runs[kRows];
-  size_t bytes;
-  int run;
-  size_t at;
-};
-
-__attribute__((always_inline)) static inline void fetch_line(RowFetch* f) {
-  if (f->run == kRows) return;
-  v_prefetch(f->runs[f->run] + f->at);
-  f->at += 64;
-  if (f->at < f->bytes) return;
-  f->at = 0;
-  ++f->run;
-}
-
 // Activations of one block of channels: plane j of step i at (i * kPlanes + j) * 16 * kUnits.
 template <int kBits>
 static inline void order_activations(const int8_t* x, size_t channels, int8_t* ordered) {
@@ -86,7 +69,7 @@ __attribute__((always_inline)) static inline VecF row_step(const Row& row, size_
 // The lanes of the sums of kRows rows over channels [k0, k1); activations are read once for all of them.
 template <int kBits, int kGroup, bool kListed>
 static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0, size_t k1,
-                            const int8_t* ordered, RowFetch ahead, VecF* totals) {
+                            const int8_t* ordered, const uint8_t* const* ahead, VecF* totals) {
   constexpr int kPlanes = planes_of<kBits>();
   constexpr size_t kStep = (size_t)kUnits * 16 * kPlanes;
   // Factors are made for the groups of some steps at a time, kept in a vector's worth of floats and a few
@@ -94,10 +77,12 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
   constexpr size_t kRun = 16 * kGroup < kStep ? kStep : 16 * kGroup;
   constexpr size_t kRunGroups = kRun / kGroup;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
-  // The bytes that kRows rows take up for a step: fetched ahead in the order memory lies in, so that the
-  // hardware sees one stream and runs ahead of it.
-  const size_t fetched = kRows * args->w.stride * kStep / args->k;
-  const uint8_t* stream = ahead.runs[0];
+  // The bytes that rows take up for a step, scales and zeros shared out. Fetched ahead in the order memory
+  // lies in, so that the hardware sees one stream and runs ahead of it; listed rows side by side, as they are
+  // read.
+  const size_t taken = (kListed ? 1 : kRows) * args->w.stride * kStep / args->k;
+  const uint8_t* stream = ahead[0];
+  size_t read = 0, fetched = 0;  // of a listed row
   VecF total[kRows];
   for (int r = 0; r < kRows; ++r) total[r] = v_zero();
   for (size_t run = k0; run < k1; run += kRun) {
@@ -126,13 +111,19 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
       const size_t unit = k / (16 * kPlanes), at = (k - run) / kGroup;
       VecB x[kPlanes];
       for (int j = 0; j < kPlanes; ++j) x[j] = vb_load(ordered + (k - k0) + (size_t)j * 16 * kUnits);
-      for (size_t byte = 0; byte < fetched; byte += 64) {
-        if (kListed)
-          fetch_line(&ahead);
-        else
-          v_prefetch(stream + byte);
+      if (!kListed) {
+        for (size_t byte = 0; byte < taken; byte += 64) v_prefetch(stream + byte);
+        stream += taken;
+      } else {
+        if (fetched <= read) {
+          for (int r = 0; r < kRows; ++r) {
+            v_prefetch(ahead[r] + fetched);
+            v_prefetch(ahead[r] + fetched + 64);
+          }
+          fetched += 128;
+        }
+        read += taken;
       }
-      stream += fetched;
       for (int r = 0; r < kRows; ++r) {
         total[r] = row_step<kBits, kGroup>(rows[r], unit, x, factors[r] + at, total[r]);
       }
@@ -151,11 +142,11 @@ static inline void row_group(const GemvRowArgs* args) {
   for (size_t k0 = 0; k0 < args->k; k0 += kBlockChannels) {
     const size_t k1 = args->k - k0 < kBlockChannels ? args->k : k0 + kBlockChannels;
     order_activations<kBits>(args->x.codes + k0, k1 - k0, ordered);
-    const size_t from = w.stride * k0 / args->k, to = w.stride * k1 / args->k;
+    const size_t from = w.stride * k0 / args->k;
     for (size_t n = args->n0; n < args->n1; n += kRows) {
       const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
       Row rows[kRows];
-      RowFetch ahead = {{}, to - from, 0, 0};
+      const uint8_t* ahead[kRows];
       for (size_t r = 0; r < kRows; ++r) {
         const size_t i = n + (r < count ? r : count - 1);
         const size_t at = kListed ? args->rows[i] : i;
@@ -165,9 +156,9 @@ static inline void row_group(const GemvRowArgs* args) {
         rows[r].zeros = w.zeros != nullptr ? w.zeros + at * w.zero_stride : nullptr;
         if (!kListed) continue;
         const size_t later = n + sets_ahead * kRows + r;
-        ahead.runs[r] = w.codes + args->rows[later < args->n1 ? later : args->n1 - 1] * w.stride + from;
+        ahead[r] = w.codes + args->rows[later < args->n1 ? later : args->n1 - 1] * w.stride + from;
       }
-      if (!kListed) ahead.runs[0] = rows[0].codes + kRowFetch;
+      if (!kListed) ahead[0] = rows[0].codes + kRowFetch;
       VecF totals[kRows];
       row_sums<kBits, kGroup, kListed>(args, rows, k0, k1, ordered, ahead, totals);
       float sums[kRows];
