@@ -21,14 +21,14 @@ struct Together {
   const uint8_t* ahead;
   inline const uint8_t* row(int i) const { return codes + (size_t)i * stride; }
   // Forced inline: see v_prefetch.
-  __attribute__((always_inline)) inline void fetch(size_t from, size_t bytes) const {
-    for (size_t at = 0; at < bytes; at += 64) v_prefetch(ahead + from + at);
+  __attribute__((always_inline)) inline void fetch(size_t bytes) const {
+    for (size_t at = 0; at < bytes; at += 64) v_prefetch(ahead + at);
   }
 };
 struct Apart {
   const uint8_t* const* rows;
   inline const uint8_t* row(int i) const { return rows[i]; }
-  inline void fetch(size_t, size_t) const {}
+  inline void fetch(size_t) const {}
 };
 
 // 8-bit codes leave no room for sums of 16 bits, and are taken by fours everywhere.
@@ -61,8 +61,8 @@ __attribute__((always_inline)) static inline void channel_step(const Channels& c
                                                                const BlockInputs<kBits>& x, int32_t* sums) {
   constexpr int kPlanes = planes_of<kBits>(), kBytes = plane_bytes<kBits>(), kFields = fields_of<kBits>();
   constexpr int kSet = interleave_of<kBits>(), kHalves = halves_of<kBits>(), kVectors = kSet / kHalves;
-  constexpr int kSums = 4 / kSet * kLanes;                                           // of a Dots
-  constexpr size_t kQuadBytes = (size_t)kUnits * 16 * 4 * (kBits == 3 ? 3 : 2) / 2;  // of four channels
+  constexpr int kSums = 4 / kSet * kLanes;  // of a Dots
+  channels.fetch((size_t)kUnits * 16 * kBlock * (kBits == 3 ? 3 : 2) / 2);
   unroll<0, kHalves>([&](auto half) __attribute__((always_inline)) {
     constexpr int kHalf = decltype(half)::value;
     VecI wide[kVectors];
@@ -74,7 +74,6 @@ __attribute__((always_inline)) static inline void channel_step(const Channels& c
     }
     for (int set = 0; set < count / kSet; ++set) {
       const int c = set * kSet;
-      if (kHalf == 0 && c % 4 == 0) channels.fetch(c / 4 * kQuadBytes, kQuadBytes);
       VecB rows[kSet], packed[kVectors], thirds[kVectors];
       for (int r = 0; r < kSet; ++r) rows[r] = vb_load(channels.row(c + r) + 16 * unit);
       vb_interleave<kSet, kHalf, kHalves>(rows, packed);
