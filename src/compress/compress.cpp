@@ -27,20 +27,10 @@ const char* name_of(Storage s) {
   return kNames[static_cast<size_t>(s)];
 }
 
-/// none: floats.
-format::CodeType code_of(Storage s) {
-  switch (s) {
-    case Storage::w8:
-      return format::CodeType::u8;
-    case Storage::w4:
-      return format::CodeType::u4;
-    case Storage::w3:
-      return format::CodeType::u3;
-    case Storage::w2:
-      return format::CodeType::u2;
-    default:
-      return format::CodeType::none;
-  }
+/// Bits of a code; 0: floats.
+uint32_t code_bits(Storage s) {
+  constexpr uint32_t kBits[] = {0, 0, 0, 0, 8, 4, 3, 2};
+  return kBits[static_cast<size_t>(s)];
 }
 
 uint64_t weight_count(const ImportedLinear& l) {
@@ -77,7 +67,7 @@ class FileBuilder {
     m_.parameters = model_.parameters;
     m_.provenance = model_.provenance;
     m_.provenance.tool = "minnow " MINNOW_VERSION;
-    const Json settings = {{"method", code_of(options_.storage) != format::CodeType::none ? "rtn" : "none"},
+    const Json settings = {{"method", code_bits(options_.storage) != 0 ? "rtn" : "none"},
                            {"storage", name_of(options_.storage)},
                            {"head_storage", name_of(options_.head_storage)},
                            {"group", options_.group}};
@@ -108,9 +98,9 @@ class FileBuilder {
       MINNOW_TRY(append_quantised(given->linear, given->layout, writer_, pool_, out));
       out.input_order = order_index(given->linear.order);
       if (!report(weight_count(in))) return fail(Code::cancelled, "cancelled");
-    } else if (const format::CodeType code = code_of(storage); code != format::CodeType::none) {
+    } else if (const uint32_t bits = code_bits(storage); bits != 0) {
       MINNOW_ASSIGN(const QuantisedLinear quantised,
-                    round_to_nearest(in.weight, code, options_.group, pool_));
+                    round_to_nearest(in.weight, bits, options_.group, pool_));
       MINNOW_TRY(append_quantised(quantised, layout, writer_, pool_, out));
       if (!report(weight_count(in))) return fail(Code::cancelled, "cancelled");
     } else {
@@ -124,8 +114,7 @@ class FileBuilder {
   }
 
   Status linears() {
-    // Pages matter where weights are many; in a small file the padding would be felt.
-    MINNOW_TRY(writer_.begin_segment(SegmentKind::weights, total_ > format::kPageAlignment * 1024));
+    MINNOW_TRY(writer_.begin_segment(SegmentKind::weights, total_ > format::kPagedWeights));
     const Storage body = options_.storage, ends = options_.head_storage;
     MINNOW_TRY(linear(model_.embedding, m_.embedding, ends));
     MINNOW_TRY(linear(model_.embedding_in, m_.embedding_in, body));

@@ -11,6 +11,14 @@
 
 namespace minnow::compress {
 
+/// The codes of a width: 2, 3, 4 or 8.
+constexpr format::CodeType code_type(uint32_t bits) {
+  return bits == 2   ? format::CodeType::u2
+         : bits == 3 ? format::CodeType::u3
+         : bits == 4 ? format::CodeType::u4
+                     : format::CodeType::u8;
+}
+
 /// Consecutive channels, in storage order, of one width.
 ///   weight[r][c] = scale[r][g] * (code[r][c] - zero[r][g]),   g = c / group
 ///   zero[r][g]   = zeros[r][g] * 2^(bits - 4), so the sixteen zeros span the codes: steps of 1/4 at

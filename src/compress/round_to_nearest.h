@@ -8,10 +8,9 @@
 
 namespace minnow::compress {
 
-/// One slab of `code` (u2, u3, u4 or u8). Each group of a row tries ranges [t min, t max], t from 1 down to
-/// 0.5 (2 bits), and keeps the one of least squared error; 8 bits keep the full range around the midpoint.
+/// One slab of codes of `bits` (2, 3, 4 or 8), each group of a row on the grid that ClipSearch::plain finds.
 /// Errors name the tensor: values that are not finite, or too large for f16 scales.
-Result<QuantisedLinear> round_to_nearest(const RowSource& source, format::CodeType code, uint32_t group,
+Result<QuantisedLinear> round_to_nearest(const RowSource& source, uint32_t bits, uint32_t group,
                                          ThreadPool& pool);
 
 }  // namespace minnow::compress

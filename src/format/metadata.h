@@ -21,8 +21,10 @@ inline constexpr uint64_t kSegmentAlignment = 64;
 /// Codes of quantised slabs, and their strides, are multiples of this: the unit of
 /// kernels/common/quantised.h.
 inline constexpr uint64_t kUnitAlignment = 16;
-/// Segments of at least this size start on a page (16 KiB, the largest page size in the field).
+/// The largest page size in the field. Segments of weights start on such a page in models of more than
+/// kPagedWeights weights; in smaller files the padding would be felt, and pages matter little.
 inline constexpr uint64_t kPageAlignment = 16384;
+inline constexpr uint64_t kPagedWeights = uint64_t{1} << 24;
 /// Kernels may read so many bytes past the end of a slab.
 inline constexpr uint64_t kSlabSlack = 64;
 /// Input channels of a slab are stored padded to a multiple of this.

@@ -166,7 +166,7 @@ TEST(RoundToNearest, NeverLosesAgainstTheFullRangeAndShrinksWithBits) {
   const compress::RowSource source{&m.tensor, 0, 24, 200, 0};
   double last = INFINITY;
   for (CodeType code : kCodes) {
-    auto q = compress::round_to_nearest(source, code, 64, **pool);
+    auto q = compress::round_to_nearest(source, format::bits_of(code), 64, **pool);
     ASSERT_TRUE(q.ok()) << q.status().message();
     const QuantisedSlab& s = q->slabs[0];
     const auto bits = static_cast<int>(format::bits_of(code));
@@ -206,7 +206,7 @@ TEST(RoundToNearest, GroupsOfZerosStayZero) {
   std::fill(m.values.begin(), m.values.begin() + 64, 0.0f);
   const compress::RowSource source{&m.tensor, 0, 2, 64, 0};
   for (CodeType code : kCodes) {
-    auto q = compress::round_to_nearest(source, code, 32, **pool);
+    auto q = compress::round_to_nearest(source, format::bits_of(code), 32, **pool);
     ASSERT_TRUE(q.ok());
     for (uint32_t c = 0; c < 64; ++c) EXPECT_EQ(value_of(q->slabs[0], 0, c), 0.0f);
   }

@@ -107,22 +107,14 @@ TEST_F(Mlwq, MomentsThatAreNotFiniteAreRefused) {
   EXPECT_NE(h.status().message().find("not finite"), std::string::npos);
 }
 
-TEST(Grid, HalvesRoundToNearestEven) {
-  EXPECT_EQ(round_to_half(1.0f), 1.0f);
-  EXPECT_EQ(round_to_half(1.0f + 0x1p-11f), 1.0f);
-  EXPECT_EQ(round_to_half(1.0f + 3 * 0x1p-11f), 1.0f + 0x1p-9f);
-  EXPECT_EQ(round_to_half(1e9f), 65504.0f);
-  EXPECT_EQ(round_to_half(0x1p-24f * 0.4f), 0.0f);
-  EXPECT_EQ(round_to_half(0x1p-24f * 3.0f), 0x1p-24f * 3.0f);
-}
-
 TEST(Grid, WithoutSearchItIsMinimumAndMaximum) {
   const float w[] = {-1.0f, 0.5f, 2.0f, 0.0f};
   for (uint32_t bits : {2u, 3u, 4u}) {
     const Grid g = fit_grid(w, nullptr, 4, bits, ClipSearch::none);
     const float top = static_cast<float>((1u << bits) - 1);
-    EXPECT_EQ(g.scale, round_to_half(3.0f / top));
-    EXPECT_EQ(g.zero, std::nearbyint(top / 3.0f / zero_step(bits)) * zero_step(bits));
+    EXPECT_EQ(g.scale, nearest_half(3.0f / top));
+    EXPECT_EQ(g.zero, std::nearbyint(top / 3.0f / zero_step(static_cast<int>(bits))) *
+                          zero_step(static_cast<int>(bits)));
   }
 }
 
@@ -136,8 +128,7 @@ TEST(Grid, ASearchNeverLosesToNone) {
         const Grid g = fit_grid(w.row(0), importance.data(), n, bits, search);
         double sum = 0.0;
         for (uint32_t i = 0; i < n; ++i) {
-          const float v =
-              value_of(g, code_of(g, w.row(0)[i], 1.0f / g.scale, static_cast<float>((1u << bits) - 1)));
+          const float v = value_of(g, Rounding(g, bits)(w.row(0)[i]));
           sum += (weighted ? importance[i] : 1.0f) * std::pow(double{w.row(0)[i]} - v, 2.0);
         }
         return sum;
@@ -152,7 +143,38 @@ TEST(Grid, ZerosAloneGiveZeros) {
   const std::vector<float> w(64, 0.0f);
   for (uint32_t bits : {2u, 3u, 4u, 8u}) {
     const Grid g = fit_grid(w.data(), nullptr, 64, bits, ClipSearch::weighted);
-    EXPECT_EQ(value_of(g, code_of(g, 0.0f, 0.0f, static_cast<float>((1u << bits) - 1))), 0.0f);
+    EXPECT_EQ(value_of(g, Rounding(g, bits)(0.0f)), 0.0f);
+  }
+}
+
+TEST(Grid, EightBitsClipNothingAndKeepToOneTo255) {
+  for (uint32_t seed = 0; seed < 50; ++seed) {
+    const Matrix w = random_matrix(1, 64, seed);
+    const Grid g = fit_grid(w.data(), nullptr, 64, 8, ClipSearch::weighted);
+    const Rounding round(g, 8);
+    float largest = 0.0f;
+    for (float v : w.span()) largest = std::max(largest, std::fabs(v));
+    EXPECT_GE(127.0f * g.scale, largest);
+    EXPECT_LT(126.7f * g.scale, largest);
+    EXPECT_EQ(round(-2.0f * largest), 1);
+    EXPECT_EQ(round(2.0f * largest), 255);
+    for (float v : w.span()) EXPECT_LE(std::fabs(v - value_of(g, round(v))), 0.5001f * g.scale);
+  }
+}
+
+TEST_F(Mlwq, WeightsTooLargeForHalfScalesAreRefused) {
+  const size_t cols = 64;
+  Matrix w = random_matrix(4, cols, 3);
+  w.row(2)[5] = 1e8f;
+  const Matrix h = second_moments(cols);
+  for (uint32_t bits : {2u, 3u, 4u, 8u}) {
+    for (ClipSearch search : {ClipSearch::none, ClipSearch::plain, ClipSearch::weighted}) {
+      EXPECT_FALSE(std::isfinite(fit_grid(w.row(2), h.row(0), 64, bits, search).scale)) << bits;
+    }
+    const auto r =
+        quantise_linear(w, h, *factor_inverse(h, *pool), groups_of({{{bits, 64, cols}}}), {}, *pool);
+    ASSERT_FALSE(r.ok());
+    EXPECT_NE(r.status().message().find("row 2 holds values that are too large"), std::string::npos);
   }
 }
 
@@ -165,9 +187,9 @@ TEST_F(Mlwq, CompensationAndDescentLowerTheError) {
     GptqOptions plain, compensated, descended;
     plain.compensate = false;
     descended.descents = 3;
-    const double a = error(w, quantise_linear(w, h, f, groups, plain, *pool), h),
-                 b = error(w, quantise_linear(w, h, f, groups, compensated, *pool), h),
-                 c = error(w, quantise_linear(w, h, f, groups, descended, *pool), h);
+    const double a = error(w, *quantise_linear(w, h, f, groups, plain, *pool), h),
+                 b = error(w, *quantise_linear(w, h, f, groups, compensated, *pool), h),
+                 c = error(w, *quantise_linear(w, h, f, groups, descended, *pool), h);
     EXPECT_LT(b, 0.8 * a) << bits;
     EXPECT_LT(c, b) << bits;
   }
@@ -181,11 +203,11 @@ TEST_F(Mlwq, CodesGridsAndValuesAgree) {
   options.descents = 2;
   const Scheme scheme{{{8, 64, 64}, {4, 32, 32}, {2, 64, 64}}};
   const auto groups = groups_of(scheme);
-  const GptqResult r = quantise_linear(w, h, f, groups, options, *pool);
+  const GptqResult r = *quantise_linear(w, h, f, groups, options, *pool);
   for (size_t row = 0; row < 9; ++row) {
     for (size_t g = 0; g < groups.size(); ++g) {
       const Grid& grid = r.grids[row * groups.size() + g];
-      EXPECT_EQ(grid.scale, round_to_half(grid.scale));
+      EXPECT_EQ(grid.scale, nearest_half(grid.scale));
       EXPECT_LE(grid.zero_index, 15);
       for (uint32_t c = groups[g].begin; c < groups[g].begin + groups[g].count; ++c) {
         EXPECT_LT(r.codes[row * cols + c], 1u << groups[g].bits);
@@ -202,8 +224,8 @@ TEST_F(Mlwq, ThreadsDoNotChangeTheResult) {
   GptqOptions options;
   options.descents = 1;
   const auto groups = groups_of({{{3, 64, cols}}});
-  const GptqResult a = quantise_linear(w, h, *factor_inverse(h, *one), groups, options, *one),
-                   b = quantise_linear(w, h, *factor_inverse(h, *pool), groups, options, *pool);
+  const GptqResult a = *quantise_linear(w, h, *factor_inverse(h, *one), groups, options, *one),
+                   b = *quantise_linear(w, h, *factor_inverse(h, *pool), groups, options, *pool);
   EXPECT_EQ(a.codes, b.codes);
 }
 
@@ -211,9 +233,9 @@ TEST_F(Mlwq, ASplitOfOneClassIsPlainGptqBitForBit) {
   const size_t cols = 256;
   const Matrix w = random_matrix(16, cols, 21), h = second_moments(cols);
   const Factor f = *factor_inverse(h, *pool);
-  const GptqResult whole = quantise_linear(w, h, f, groups_of({{{3, 64, 256}}}), {}, *pool),
-                   split = quantise_linear(w, h, f, groups_of({{{3, 64, 64}, {3, 64, 128}, {3, 64, 64}}}), {},
-                                           *pool);
+  const GptqResult whole = *quantise_linear(w, h, f, groups_of({{{3, 64, 256}}}), {}, *pool),
+                   split = *quantise_linear(w, h, f, groups_of({{{3, 64, 64}, {3, 64, 128}, {3, 64, 64}}}),
+                                            {}, *pool);
   EXPECT_EQ(whole.codes, split.codes);
 }
 
@@ -280,8 +302,8 @@ TEST_F(Mlwq, WhatIsStoredIsWhatWasQuantised) {
   for (size_t i = 0; i < cols; ++i) {
     for (size_t j = 0; j < cols; ++j) hp.row(i)[j] = h.row(seq.channels[i])[seq.channels[j]];
   }
-  const GptqResult r = quantise_linear(permuted_columns(w, seq.channels), hp, *factor_inverse(hp, *pool),
-                                       seq.groups, {}, *pool);
+  const GptqResult r = *quantise_linear(permuted_columns(w, seq.channels), hp, *factor_inverse(hp, *pool),
+                                        seq.groups, {}, *pool);
   Matrix values;
   restore_columns(r.values, seq.channels, values);
   const QuantisedLinear l = store("x", r, scheme, seq, row_order, {});
@@ -291,8 +313,8 @@ TEST_F(Mlwq, WhatIsStoredIsWhatWasQuantised) {
       for (uint32_t c = 0; c < s.count; ++c) {
         const size_t g = row * s.groups() + c / s.group;
         const uint32_t bits = format::bits_of(s.code);
-        const float v =
-            s.scales[g] * (static_cast<float>(s.codes[row * s.count + c]) - s.zeros[g] * zero_step(bits));
+        const float v = s.scales[g] * (static_cast<float>(s.codes[row * s.count + c]) -
+                                       s.zeros[g] * zero_step(static_cast<int>(bits)));
         EXPECT_EQ(v, values.row(row_order[row])[stored[s.first + c]]);
       }
     }

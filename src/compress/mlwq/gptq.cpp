@@ -55,17 +55,16 @@ void quantise_rows(Job& job, size_t r0, size_t r1) {
   const Matrix& u = job.factor.upper;
   for (size_t g = 0; g < job.groups.size(); ++g) {
     const Group& group = job.groups[g];
-    const auto top = static_cast<float>((1u << group.bits) - 1);
     errors.assign(rows * group.count, 0.0f);
     for (size_t r = 0; r < rows; ++r) {
       float* row = &w[r * cols];
       Grid& grid = job.out.grids[(r0 + r) * job.groups.size() + g];
       grid = fit_grid(row + group.begin, &job.importance[group.begin], group.count, group.bits,
                       job.options.clip);
-      const float inverse = grid.scale > 0.0f ? 1.0f / grid.scale : 0.0f;
+      const Rounding round(grid, group.bits);
       for (uint32_t c = 0; c < group.count; ++c) {
         const size_t at = group.begin + c;
-        const uint8_t code = code_of(grid, row[at], inverse, top);
+        const uint8_t code = round(row[at]);
         const float value = value_of(grid, code);
         job.out.codes[(r0 + r) * cols + at] = code;
         job.out.values.row(r0 + r)[at] = value;
@@ -116,10 +115,10 @@ class Descent {
     const Group& group = job_.groups[g];
     const Grid grid_now = grid(g);
     if (!(grid_now.scale > 0.0f)) return;
-    const float inverse = 1.0f / grid_now.scale, top = static_cast<float>((1u << group.bits) - 1);
+    const Rounding round(grid_now, group.bits);
     for (uint32_t c = group.begin; c < group.begin + group.count; ++c) {
       const float wanted = values()[c] - g_[c] / job_.h.row(c)[c];
-      const uint8_t code = code_of(grid_now, wanted, inverse, top);
+      const uint8_t code = round(wanted);
       if (code == codes_at()[c]) continue;
       codes_at()[c] = code;
       move(c, value_of(grid_now, code));
@@ -140,8 +139,8 @@ class Descent {
     for (uint32_t i = 0; i < group.count; ++i)
       curvature += d[i] * dot(job_.h.row(group.begin + i) + group.begin, d, group.count);
     if (!(curvature > 0.0)) return;
-    const float scale = round_to_half(now.scale - static_cast<float>(along / curvature));
-    if (!(scale > 0.0f) || scale == now.scale) return;
+    const float scale = nearest_half(now.scale - static_cast<float>(along / curvature));
+    if (!(scale > 0.0f) || !std::isfinite(scale) || scale == now.scale) return;
     now.scale = scale;
     for (uint32_t i = 0; i < group.count; ++i) move(group.begin + i, scale * d[i]);
   }
@@ -153,8 +152,9 @@ class Descent {
 
 }  // namespace
 
-GptqResult quantise_linear(const Matrix& w, const Matrix& h, const Factor& factor,
-                           const std::vector<Group>& groups, const GptqOptions& options, ThreadPool& pool) {
+Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Factor& factor,
+                                   const std::vector<Group>& groups, const GptqOptions& options,
+                                   ThreadPool& pool) {
   GptqResult out;
   out.codes.resize(w.size());
   out.grids.resize(w.rows() * groups.size());
@@ -177,6 +177,12 @@ GptqResult quantise_linear(const Matrix& w, const Matrix& h, const Factor& facto
       }
     }
   });
+  const auto too_large =
+      std::find_if(out.grids.begin(), out.grids.end(), [](const Grid& g) { return !std::isfinite(g.scale); });
+  if (too_large != out.grids.end()) {
+    return fail(Code::unsupported, "row ", (too_large - out.grids.begin()) / static_cast<long>(groups.size()),
+                " holds values that are too large for codes with f16 scales; store it as a float");
+  }
   return out;
 }
 

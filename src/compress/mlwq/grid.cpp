@@ -1,15 +1,12 @@
 #include "compress/mlwq/grid.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "compress/mlwq/matrix.h"
 
 namespace minnow::compress {
 namespace {
-
-constexpr float kLargestHalf = 65504.0f;
 
 struct Sums {
   float error;   // weighted squared error
@@ -57,38 +54,29 @@ Padded pad(const float* w, const float* importance, uint32_t n) {
 
 }  // namespace
 
-float round_to_half(float v) {
-  const float magnitude = std::fabs(v);
-  if (!(magnitude < kLargestHalf)) return std::copysign(kLargestHalf, v);
-  if (magnitude < 0x1p-14f) return std::nearbyint(v * 0x1p24f) * 0x1p-24f;
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  return std::bit_cast<float>((bits + 0xfffu + ((bits >> 13) & 1u)) & ~0x1fffu);
-}
-
 Grid fit_grid(const float* w, const float* importance, uint32_t n, uint32_t bits, ClipSearch search) {
   const float top = static_cast<float>((1u << bits) - 1);
-  if (bits == 8) {
-    float largest = 0.0f;
-    for (uint32_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(w[i]));
-    return grid_of(8, round_to_half(largest / 127.0f), 0);
-  }
   const auto [first, last] = std::minmax_element(w, w + n);
   const float lo = std::min(*first, 0.0f), hi = std::max(*last, 0.0f);
-  if (lo == hi) return grid_of(bits, 0.0f, 8);
-  const float step = zero_step(bits);
-  const float ideal = -lo / (hi - lo) * top / step;
-  const auto nearest = static_cast<int>(std::nearbyint(ideal));
-  const float range = (hi - lo) / top;
-  if (search == ClipSearch::none) {
-    return grid_of(bits, round_to_half(range), static_cast<uint8_t>(std::clamp(nearest, 0, 15)));
+  if (bits == 8) {
+    const float wanted = std::max(-lo, hi) / 127.0f;
+    uint16_t half = f16_of_f32(wanted);
+    if (f32_of_f16(half) < wanted) ++half;
+    return grid_of(8, f32_of_f16(half), 0);
   }
+  if (lo == hi) return grid_of(bits, 0.0f, 8);
+  const float range = (hi - lo) / top;
+  const auto nearest =
+      static_cast<int>(std::nearbyint(-lo / (hi - lo) * top / zero_step(static_cast<int>(bits))));
+  const Grid whole = grid_of(bits, nearest_half(range), static_cast<uint8_t>(std::clamp(nearest, 0, 15)));
+  if (search == ClipSearch::none || !std::isfinite(whole.scale)) return whole;
   const bool weighted = search == ClipSearch::weighted;
   const Padded p = pad(w, weighted ? importance : nullptr, n);
   Grid best;
   float best_error = INFINITY;
   const auto consider = [&](float scale, int zero_index) -> Sums {
-    scale = round_to_half(scale);
-    if (!(scale > 0.0f)) return {INFINITY, 0.0f, 0.0f};
+    scale = nearest_half(scale);
+    if (!(scale > 0.0f) || !std::isfinite(scale)) return {INFINITY, 0.0f, 0.0f};
     const Grid g = grid_of(bits, scale, static_cast<uint8_t>(zero_index));
     const Sums s = measure(p.w, p.h, p.n, g.scale, g.zero, top);
     if (s.error < best_error) best_error = s.error, best = g;

@@ -55,6 +55,10 @@ std::vector<Scheme> paper_schemes(uint32_t cols) {
           {{{4, g, h}, {3, g, h}, {2, g, cols - 2 * h}}}};
 }
 
+Status named(const std::string& linear, Status status) {
+  return std::move(status).within(cat("linear '", linear, "'"));
+}
+
 /// sum_i G_i w_ik^2 / [H^-1]_kk^2: MLWQ's salience (equation 5) with each output weighed.
 std::vector<double> salience_of(const Matrix& w, const LinearSensitivity& s, const Factor& f) {
   std::vector<double> out(w.cols(), 0.0);
@@ -215,7 +219,7 @@ class Pipeline {
         work.salience = (*kept)[work_.size()];
       } else {
         auto h = damped(s.moments, natural_order(w.cols()), o_.damping);
-        if (!h.ok()) return std::move(h).status().within(cat("linear '", source.name, "'"));
+        if (!h.ok()) return named(source.name, std::move(h).status());
         MINNOW_ASSIGN(const Factor f, factor_inverse(*h, pool_));
         work.salience = salience_of(w, s, f);
       }
@@ -328,7 +332,9 @@ class Pipeline {
     const Matrix wp = permuted_columns(some, by_salience);
     const auto cols = static_cast<uint32_t>(w.cols());
     for (const Scheme& scheme : o_.paper ? paper_schemes(cols) : candidate_schemes(cols, o_.space)) {
-      const GptqResult r = quantise_linear(wp, p.h, p.factor, groups_of(scheme), gptq(0), pool_);
+      auto trial = quantise_linear(wp, p.h, p.factor, groups_of(scheme), gptq(0), pool_);
+      if (!trial.ok()) return named(work.source->name, std::move(trial).status());
+      const GptqResult r = std::move(*trial);
       const std::vector<double> errors = row_errors(wp, r.values, p.h, pool_);
       double loss = 0.0;
       for (size_t i = 0; i < errors.size(); ++i) loss += errors[i] * s.row_weights[i * step];
@@ -420,9 +426,8 @@ class Pipeline {
       for (uint32_t c = 0; c < cols; c += group) {
         const uint32_t n = std::min<uint32_t>(group, static_cast<uint32_t>(cols) - c);
         const Grid g = fit_grid(w + c, nullptr, n, bits, ClipSearch::none);
-        const float inverse = g.scale > 0.0f ? 1.0f / g.scale : 0.0f,
-                    top = static_cast<float>((1u << bits) - 1);
-        for (uint32_t i = 0; i < n; ++i) q[c + i] = value_of(g, code_of(g, w[c + i], inverse, top));
+        const Rounding round(g, bits);
+        for (uint32_t i = 0; i < n; ++i) q[c + i] = value_of(g, round(w[c + i]));
       }
       double mu_f, mu_q, var_f, var_q;
       statistics(w, mu_f, var_f);
@@ -504,8 +509,10 @@ class Pipeline {
     const bool gathers = work.gathers(scheme);
     const Sequence seq = sequence_of(scheme, gathers ? *work.file_order : *work.stored, work.salience);
     MINNOW_ASSIGN(const Prepared p, prepare(m, seq.channels));
-    const GptqResult r = quantise_linear(permuted_columns(*work.w, seq.channels), p.h, p.factor, seq.groups,
-                                         gptq(o_.descents), pool_);
+    auto quantised = quantise_linear(permuted_columns(*work.w, seq.channels), p.h, p.factor, seq.groups,
+                                     gptq(o_.descents), pool_);
+    if (!quantised.ok()) return named(work.source->name, std::move(quantised).status());
+    const GptqResult r = std::move(*quantised);
     restore_columns(r.values, seq.channels, values);
     static const Order none;
     QuantisedLinear stored =
@@ -521,7 +528,7 @@ class Pipeline {
   Status quantise_projections() {
     out_.values = float_;
     const auto one = [&](const ImportedLinear& source, const Matrix& w, const Order& in, const Order& rows,
-                         Matrix& values) {
+                         Matrix& values) -> Status {
       const auto cols = static_cast<uint32_t>(w.cols());
       const Scheme scheme{{{8, 64, cols}}};
       const Sequence seq = sequence_of(scheme, in, std::vector<double>(cols, 1.0));
@@ -531,15 +538,22 @@ class Pipeline {
       flat.upper.reset(cols, cols);
       Matrix identity(cols, cols);
       for (uint32_t c = 0; c < cols; ++c) identity.row(c)[c] = flat.upper.row(c)[c] = 1.0f;
-      const GptqResult r =
+      auto quantised =
           quantise_linear(permuted_columns(w, seq.channels), identity, flat, seq.groups, options, pool_);
+      if (!quantised.ok()) return named(source.name, std::move(quantised).status());
+      const GptqResult r = std::move(*quantised);
       restore_columns(r.values, seq.channels, values);
       projections_.emplace(source.name, QuantisedSet::Entry{store(source.name, r, scheme, seq, rows, {}),
                                                             format::Layout::panel});
+      return {};
     };
     const Order natural = natural_order(model_.config.embedding_size);
-    if (!float_.in.empty()) one(model_.embedding_in, float_.in, natural, orders_.hidden, out_.values.in);
-    if (!float_.out.empty()) one(model_.embedding_out, float_.out, orders_.hidden, {}, out_.values.out);
+    if (!float_.in.empty()) {
+      MINNOW_TRY(one(model_.embedding_in, float_.in, natural, orders_.hidden, out_.values.in));
+    }
+    if (!float_.out.empty()) {
+      MINNOW_TRY(one(model_.embedding_out, float_.out, orders_.hidden, {}, out_.values.out));
+    }
     return {};
   }
 

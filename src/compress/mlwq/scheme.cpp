@@ -13,13 +13,6 @@ std::string Scheme::text() const {
   return s;
 }
 
-format::CodeType code_type(uint32_t bits) {
-  return bits == 2   ? format::CodeType::u2
-         : bits == 3 ? format::CodeType::u3
-         : bits == 4 ? format::CodeType::u4
-                     : format::CodeType::u8;
-}
-
 uint64_t bytes_of(const Scheme& scheme, uint32_t rows, format::Layout layout) {
   uint64_t total = 0, stride = 0;
   uint32_t first = 0;

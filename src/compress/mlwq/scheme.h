@@ -28,7 +28,6 @@ uint64_t bytes_of(const Scheme& scheme, uint32_t rows, format::Layout layout);
 /// The layout for a linear whose outputs may one day be skipped (`up`): rows, unless their padding costs
 /// more than a few percent, as it does where a row is short; then panels.
 format::Layout skippable_layout(const Scheme& scheme, uint32_t rows);
-format::CodeType code_type(uint32_t bits);
 std::vector<Group> groups_of(const Scheme& scheme);
 
 struct SchemeSpace {
