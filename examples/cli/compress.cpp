@@ -26,7 +26,7 @@ struct Options {
   double sparsity = -1.0;  // none
   bool more_inputs = false;
   std::vector<std::string> calibration, held_out;
-  uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048;
+  uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048, memory = 1024;
   uint64_t seed = 1;
   double bits = 0.0;
   bool json = false, no_retrieval = false, paper = false;
@@ -91,6 +91,7 @@ minnow::compress::MlwqOptions budget_settings(const Options& o) {
   m.length = o.length;
   m.seed = o.seed;
   m.threads = o.threads;
+  m.memory = uint64_t{o.memory} << 20;
   return m;
 }
 
@@ -141,6 +142,7 @@ void print(const Options& o, const minnow::compress::BudgetReport& r,
                       {"parameters", r.file.parameters},
                       {"bits_per_parameter", r.file.bits_per_parameter()},
                       {"warnings", warnings}};
+  if (r.sequences != 0) j["calibration_sequences"] = r.sequences;
   if (r.held_out.tokens != 0) {
     j["held_out"] = {{"tokens", r.held_out.tokens},
                      {"nll_before", r.held_out.reference_nll},
@@ -258,6 +260,9 @@ void add_compress(CLI::App& app) {
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));
   sub->add_option("--length", o->length, "tokens of a calibration sequence")->check(CLI::Range(32, 65536));
+  sub->add_option("--memory", o->memory,
+                  "MiB of activations to keep; more of them go to a file beside the output")
+      ->check(CLI::Range(1, 1 << 20));
   sub->add_option("--seed", o->seed, "of everything random");
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");
   sub->add_flag("--no-retrieval", o->no_retrieval, "no retrieval codebooks (this version makes none)");

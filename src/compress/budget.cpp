@@ -39,10 +39,12 @@ Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOp
   };
   MlwqOptions resumable = mlwq;
   if (resumable.checkpoint.empty()) resumable.checkpoint = path + ".resume";
+  if (resumable.spill.empty()) resumable.spill = cat(path, ".spill.", static_cast<uint64_t>(::getpid()));
   MINNOW_ASSIGN(QuantisedModel quantised, quantise_model(model, resumable, measure));
   BudgetReport out;
   const auto to = [&](const std::string& file) { return write(quantised.model, quantised.linears, file); };
   MINNOW_ASSIGN(out.file, sparsity == nullptr ? to(path) : through_dense_file(path, *sparsity, to));
+  out.sequences = quantised.sequences;
   out.held_out = quantised.after;
   out.linears = std::move(quantised.summary);
   out.curve = std::move(quantised.curve);

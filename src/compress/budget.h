@@ -11,6 +11,7 @@ namespace minnow::compress {
 
 struct BudgetReport {
   CompressReport file;
+  uint32_t sequences = 0;       ///< of calibration, those really used
   HeldOut held_out;             ///< tokens 0: no held-out text was given
   double predicted_loss = 0.0;  ///< nats per token
   std::vector<LinearSummary> linears;

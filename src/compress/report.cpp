@@ -82,6 +82,7 @@ std::string report_page(const BudgetReport& r, const std::string& title) {
   row("file bytes", cat(r.file.file_bytes));
   row("bits a parameter", number(r.file.bits_per_parameter(), 4));
   row("parameters", cat(r.file.parameters));
+  row("calibration sequences", cat(r.sequences));
   row("predicted loss", number(r.predicted_loss, 4));
   if (r.held_out.tokens != 0) {
     row("held-out loss before", number(r.held_out.reference_nll, 4));

@@ -85,7 +85,7 @@ TEST(BudgetRuns, TheSameInputsGiveTheSameBytes) {
 TEST(BudgetRuns, ResumeWhereTheyWereInterrupted) {
   const TempDir dir;
   ASSERT_TRUE(compress_fixture(kTiny, quick(9.0), dir.file("whole.mnw")).ok());
-  for (const char* stage : {"sampling", "sensitivity", "candidates", "quantise"}) {
+  for (const char* stage : {"sampling", "sensitivity", "quantise"}) {
     const std::string path = dir.file(std::string(stage) + ".mnw");
     MlwqOptions o = quick(9.0);
     o.progress = [&](const char* s, uint64_t, uint64_t) { return std::string(s) != stage; };
@@ -113,7 +113,7 @@ TEST(BudgetRuns, WhatIsLeftOfOtherOptionsOrDamagedIsNotUsed) {
   other.seed = 2;
   other.progress = [](const char* s, uint64_t, uint64_t) { return std::string(s) != "quantise"; };
   ASSERT_FALSE(compress_fixture(kTiny, other, path).ok());
-  ASSERT_TRUE(std::filesystem::exists(path + ".resume/calibrated"));
+  ASSERT_TRUE(std::filesystem::exists(path + ".resume/ends"));
   ASSERT_TRUE(compress_fixture(kTiny, quick(9.0), path).ok());
   EXPECT_EQ(read_bytes(path), read_bytes(dir.file("whole.mnw")));
 

@@ -174,7 +174,7 @@ TEST_F(Mlwq, WeightsTooLargeForHalfScalesAreRefused) {
     const auto r =
         quantise_linear(w, h, *factor_inverse(h, *pool), groups_of({{{bits, 64, cols}}}), {}, *pool);
     ASSERT_FALSE(r.ok());
-    EXPECT_NE(r.status().message().find("row 2 holds values that are too large"), std::string::npos);
+    EXPECT_NE(r.status().message().find("too large for codes"), std::string::npos);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "compress/mlwq/checkpoint.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -9,7 +10,8 @@
 namespace minnow::compress {
 namespace {
 
-constexpr uint64_t kMagic = 0x31306b636e6e696dull;  // "minnck01"
+constexpr uint64_t kMagic = 0x32306b636e6e696dull;  // "minnck02"
+constexpr const char *kBlockFile = "block-", *kEndsFile = "ends", *kLinearFile = "linear-";
 
 /// Writes fields one after another.
 class Out {
@@ -62,6 +64,8 @@ class In {
     std::memcpy(m.data(), bytes_.data() + at_ - rows * cols * sizeof(float), rows * cols * sizeof(float));
     return m;
   }
+  /// Of things that follow, each of a byte at least.
+  size_t count() { return std::min<uint64_t>(get<uint64_t>(), bytes_.size()); }
   bool ok = true;
 
  private:
@@ -90,6 +94,32 @@ LinearSensitivity get_sensitivity(In& in) {
   s.row_weights = in.list<double>();
   s.tokens = in.get<double>();
   return s;
+}
+
+void put(Out& o, const CalibratedLinear& l) {
+  put(o, l.sensitivity);
+  o.list(l.salience);
+  o.put<uint64_t>(l.candidates.size());
+  for (const Candidate& x : l.candidates) {
+    o.list(x.scheme.slabs);
+    o.put(x.bytes);
+    o.put(x.loss);
+  }
+  o.put(l.rise);
+}
+
+CalibratedLinear get_linear(In& in) {
+  CalibratedLinear l;
+  l.sensitivity = get_sensitivity(in);
+  l.salience = in.list<double>();
+  l.candidates.resize(in.count());
+  for (Candidate& x : l.candidates) {
+    x.scheme.slabs = in.list<SlabSpec>();
+    x.bytes = in.get<uint64_t>();
+    x.loss = in.get<double>();
+  }
+  l.rise = in.get<double>();
+  return l;
 }
 
 }  // namespace
@@ -126,72 +156,56 @@ std::optional<std::string> Checkpoint::read(const std::string& name, uint64_t ke
   return bytes;
 }
 
-Status Checkpoint::keep(uint64_t key, const Calibrated& c) const {
+Status Checkpoint::keep(uint64_t key, size_t index, const CalibratedBlock& b) const {
   if (directory_.empty()) return {};
   Out o;
-  const Sensitivity& s = c.sensitivity;
-  o.put<uint64_t>(s.blocks.size());
-  for (const BlockSensitivity& b : s.blocks) {
-    for (const LinearSensitivity& l : b.linear) put(o, l);
+  for (const CalibratedLinear& l : b.linear) put(o, l);
+  o.put<uint64_t>(b.token_weights.size());
+  for (const auto& sequence : b.token_weights) {
+    for (const auto& weights : sequence) o.list(weights);
   }
-  put(o, s.head);
-  o.list(s.embedding_channels);
-  o.list(s.token_share);
-  o.put(s.nll);
-  o.put<uint64_t>(s.token_weights.size());
-  for (const auto& sequence : s.token_weights) {
-    for (const auto& block : sequence) {
-      for (const auto& weights : block) o.list(weights);
-    }
-  }
-  o.put<uint64_t>(c.candidates.size());
-  for (size_t l = 0; l < c.candidates.size(); ++l) {
-    o.list(c.salience[l]);
-    o.put<uint64_t>(c.candidates[l].size());
-    for (const Candidate& x : c.candidates[l]) {
-      o.list(x.scheme.slabs);
-      o.put(x.bytes);
-      o.put(x.loss);
-    }
-  }
-  return write("calibrated", key, o.take());
+  return write(cat(kBlockFile, index), key, o.take());
 }
 
-std::optional<Calibrated> Checkpoint::calibrated(uint64_t key) const {
-  const auto bytes = read("calibrated", key);
+std::optional<CalibratedBlock> Checkpoint::block(uint64_t key, size_t index) const {
+  const auto bytes = read(cat(kBlockFile, index), key);
   if (!bytes) return std::nullopt;
   In in(*bytes);
-  Calibrated c;
-  Sensitivity& s = c.sensitivity;
-  s.blocks.resize(std::min<uint64_t>(in.get<uint64_t>(), bytes->size()));
-  for (BlockSensitivity& b : s.blocks) {
-    for (LinearSensitivity& l : b.linear) l = get_sensitivity(in);
-  }
-  s.head = get_sensitivity(in);
-  s.embedding_channels = in.list<double>();
-  s.token_share = in.list<double>();
-  s.nll = in.get<double>();
-  s.token_weights.resize(std::min<uint64_t>(in.get<uint64_t>(), bytes->size()));
-  for (auto& sequence : s.token_weights) {
-    sequence.resize(s.blocks.size());
-    for (auto& block : sequence) {
-      for (auto& weights : block) weights = in.list<float>();
-    }
-  }
-  const uint64_t linears = std::min<uint64_t>(in.get<uint64_t>(), bytes->size());
-  c.salience.resize(linears);
-  c.candidates.resize(linears);
-  for (size_t l = 0; l < linears; ++l) {
-    c.salience[l] = in.list<double>();
-    c.candidates[l].resize(std::min<uint64_t>(in.get<uint64_t>(), bytes->size()));
-    for (Candidate& x : c.candidates[l]) {
-      x.scheme.slabs = in.list<SlabSpec>();
-      x.bytes = in.get<uint64_t>();
-      x.loss = in.get<double>();
-    }
+  CalibratedBlock b;
+  for (CalibratedLinear& l : b.linear) l = get_linear(in);
+  b.token_weights.resize(in.count());
+  for (auto& sequence : b.token_weights) {
+    for (auto& weights : sequence) weights = in.list<float>();
   }
   if (!in.ok) return std::nullopt;
-  return c;
+  return b;
+}
+
+Status Checkpoint::keep(uint64_t key, const CalibratedEnds& e) const {
+  if (directory_.empty()) return {};
+  Out o;
+  put(o, e.sensitivity.head);
+  o.list(e.sensitivity.embedding_channels);
+  o.list(e.sensitivity.token_share);
+  o.put(e.sensitivity.nll);
+  put(o, e.embedding);
+  put(o, e.head);
+  return write(kEndsFile, key, o.take());
+}
+
+std::optional<CalibratedEnds> Checkpoint::ends(uint64_t key) const {
+  const auto bytes = read(kEndsFile, key);
+  if (!bytes) return std::nullopt;
+  In in(*bytes);
+  CalibratedEnds e;
+  e.sensitivity.head = get_sensitivity(in);
+  e.sensitivity.embedding_channels = in.list<double>();
+  e.sensitivity.token_share = in.list<double>();
+  e.sensitivity.nll = in.get<double>();
+  e.embedding = get_linear(in);
+  e.head = get_linear(in);
+  if (!in.ok) return std::nullopt;
+  return e;
 }
 
 Status Checkpoint::keep(uint64_t key, size_t index, const QuantisedLinear& l) const {
@@ -211,11 +225,11 @@ Status Checkpoint::keep(uint64_t key, size_t index, const QuantisedLinear& l) co
     o.list(s.scales);
     o.list(s.zeros);
   }
-  return write(cat("linear-", index), key, o.take());
+  return write(cat(kLinearFile, index), key, o.take());
 }
 
 std::optional<QuantisedLinear> Checkpoint::linear(uint64_t key, size_t index) const {
-  const auto bytes = read(cat("linear-", index), key);
+  const auto bytes = read(cat(kLinearFile, index), key);
   if (!bytes) return std::nullopt;
   In in(*bytes);
   QuantisedLinear l;
@@ -224,7 +238,7 @@ std::optional<QuantisedLinear> Checkpoint::linear(uint64_t key, size_t index) co
   l.rows = in.get<uint32_t>();
   l.cols = in.get<uint32_t>();
   l.order = in.list<uint32_t>();
-  l.slabs.resize(std::min<uint64_t>(in.get<uint64_t>(), bytes->size()));
+  l.slabs.resize(in.count());
   for (QuantisedSlab& s : l.slabs) {
     s.code = in.get<format::CodeType>();
     s.group = in.get<uint32_t>();
@@ -243,7 +257,8 @@ void Checkpoint::remove() const {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(directory_, ignored)) {
     const std::string name = entry.path().filename().string();
-    if (name == "calibrated" || name.starts_with("linear-")) std::filesystem::remove(entry.path(), ignored);
+    if (name == kEndsFile || name.starts_with(kBlockFile) || name.starts_with(kLinearFile))
+      std::filesystem::remove(entry.path(), ignored);
   }
   std::filesystem::remove(directory_, ignored);  // only when nothing else is in it
 }

@@ -9,17 +9,27 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compress/mlwq/propagation.h"
 #include "compress/mlwq/scheme.h"
 #include "compress/mlwq/sensitivity.h"
 #include "compress/quantised.h"
 
 namespace minnow::compress {
 
-/// What calibration found, all that later stages need of it.
-struct Calibrated {
-  Sensitivity sensitivity;
-  std::vector<std::vector<double>> salience;       // of every linear
-  std::vector<std::vector<Candidate>> candidates;  // of every linear
+/// What calibration found of one linear, all that later stages need of it.
+struct CalibratedLinear {
+  LinearSensitivity sensitivity;  // its moments only where no propagated ones take their place
+  std::vector<double> salience;   // (cols)
+  std::vector<Candidate> candidates;
+  double rise = 0.0;  // --paper: how much more MLWQ's Dist is at 2 bits than at 3
+};
+struct CalibratedBlock {
+  std::array<CalibratedLinear, kRoles> linear;
+  TokenWeights token_weights;
+};
+struct CalibratedEnds {
+  EndSensitivity sensitivity;
+  CalibratedLinear embedding, head;
 };
 
 class Checkpoint {
@@ -27,8 +37,10 @@ class Checkpoint {
   /// An empty `directory` keeps nothing. It is made when something is first kept.
   explicit Checkpoint(std::string directory) : directory_(std::move(directory)) {}
 
-  std::optional<Calibrated> calibrated(uint64_t key) const;
-  Status keep(uint64_t key, const Calibrated& calibrated) const;
+  std::optional<CalibratedBlock> block(uint64_t key, size_t index) const;
+  Status keep(uint64_t key, size_t index, const CalibratedBlock& block) const;
+  std::optional<CalibratedEnds> ends(uint64_t key) const;
+  Status keep(uint64_t key, const CalibratedEnds& ends) const;
 
   std::optional<QuantisedLinear> linear(uint64_t key, size_t index) const;
   Status keep(uint64_t key, size_t index, const QuantisedLinear& linear) const;

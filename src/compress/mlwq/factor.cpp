@@ -94,14 +94,25 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
     m.weight += weights != nullptr ? weights[t] : 1.0f;
     for (size_t c = 0; c < cols; ++c) m.first[c] += right->row(t)[c];
   }
-  // Square tiles on and below the diagonal; the rest is mirrored when the sums are used.
-  constexpr size_t kTile = 128;
+  // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
+  // turned once for all tiles, and what a product packs is a tile's own columns.
+  Matrix turned;
+  turned.shape(cols, tokens);
+  constexpr size_t kTile = 256, kTurn = 32;
+  pool.parallel_for((cols + kTurn - 1) / kTurn, 1, [&](size_t b, size_t e, uint32_t) {
+    const size_t c0 = b * kTurn, c1 = std::min(cols, e * kTurn);
+    for (size_t t0 = 0; t0 < tokens; t0 += kTurn) {
+      for (size_t c = c0; c < c1; ++c) {
+        for (size_t t = t0; t < std::min(tokens, t0 + kTurn); ++t) turned.row(c)[t] = x.row(t)[c];
+      }
+    }
+  });
   const size_t tiles = (cols + kTile - 1) / kTile;
-  pool.parallel_for(tiles, 1, [&](size_t b, size_t e, uint32_t) {
+  pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
     for (size_t tile = b; tile < e; ++tile) {
-      const size_t i = (tiles - 1 - tile) * kTile, height = std::min(kTile, cols - i);
-      const Rows left{x.data() + i, tokens, height, cols}, under{right->data(), tokens, i + height, cols};
-      multiply_tn(left, under, m.second.row(i), cols, Write::add);
+      const size_t j = tile * kTile, width = std::min(kTile, cols - j);
+      const Rows left{turned.row(j), cols - j, tokens, tokens}, under{right->data() + j, tokens, width, cols};
+      multiply_nn(left, under, m.second.row(j) + j, cols, Write::add);
     }
   });
 }

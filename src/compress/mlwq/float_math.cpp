@@ -91,7 +91,7 @@ void relu_gradient(const float* g, const float* u, const float* d, size_t n, flo
 }  // namespace
 
 MINNOW_CLONES void norm_row_backward(const float* x, const float* weight, const float* dy, size_t n,
-                                     float eps, bool centred, float* dx, float* dweight) {
+                                     float eps, bool centred, float* dx) {
   double sum = 0.0, square = 0.0;
   if (centred) {
     for (size_t i = 0; i < n; ++i) sum += x[i];
@@ -111,8 +111,6 @@ MINNOW_CLONES void norm_row_backward(const float* x, const float* weight, const 
     const float h = (x[i] - mean) * r;
     dx[i] += r * (dy[i] * weight[i] - h * a - b);
   }
-  if (dweight == nullptr) return;
-  for (size_t i = 0; i < n; ++i) dweight[i] += dy[i] * (x[i] - mean) * r;
 }
 
 void activation_gradient(format::Activation kind, const float* gate, const float* up, const float* dinner,

@@ -7,10 +7,10 @@
 
 namespace minnow::compress {
 
-/// Adds to dx (n) the gradient through y = norm(x) * weight, given dy; also to dweight unless null.
+/// Adds to dx (n) the gradient through y = norm(x) * weight, given dy.
 /// `centred`: LayerNorm, else RMSNorm.
 void norm_row_backward(const float* x, const float* weight, const float* dy, size_t n, float eps,
-                       bool centred, float* dx, float* dweight);
+                       bool centred, float* dx);
 
 /// Gradient of inner = act(gate) * up (or act(gate) where up is null), given that of inner.
 void activation_gradient(format::Activation kind, const float* gate, const float* up, const float* dinner,

@@ -160,9 +160,9 @@ Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Facto
   out.grids.resize(w.rows() * groups.size());
   out.values.reset(w.rows(), w.cols());
   Job job{w, h, factor, groups, options, {}, out};
-  job.importance.resize(w.cols());
-  for (size_t c = 0; c < w.cols(); ++c) {
-    const float u = factor.upper.row(c)[c];
+  job.importance.assign(w.cols(), 1.0f);
+  for (size_t c = 0; c < w.cols() && !h.empty(); ++c) {
+    const float u = options.compensate ? factor.upper.row(c)[c] : 0.0f;
     job.importance[c] = options.compensate ? 1.0f / (u * u) : h.row(c)[c];
   }
   const size_t tiles = (w.rows() + kRowTile - 1) / kRowTile;
@@ -180,8 +180,7 @@ Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Facto
   const auto too_large =
       std::find_if(out.grids.begin(), out.grids.end(), [](const Grid& g) { return !std::isfinite(g.scale); });
   if (too_large != out.grids.end()) {
-    return fail(Code::unsupported, "row ", (too_large - out.grids.begin()) / static_cast<long>(groups.size()),
-                " holds values that are too large for codes with f16 scales; store it as a float");
+    return fail(Code::unsupported, "it holds values too large for codes with f16 scales; store it as floats");
   }
   return out;
 }
@@ -197,8 +196,9 @@ std::vector<double> row_errors(const Matrix& w, const Matrix& q, const Matrix& h
       d.shape(rows, w.cols());
       dh.shape(rows, w.cols());
       for (size_t i = 0; i < rows * w.cols(); ++i) d.data()[i] = w.row(r0)[i] - q.row(r0)[i];
-      multiply_nt(rows_of(d), rows_of(h), dh.data(), dh.cols());
-      for (size_t r = 0; r < rows; ++r) out[r0 + r] = dot(d.row(r), dh.row(r), w.cols());
+      if (!h.empty()) multiply_nt(rows_of(d), rows_of(h), dh.data(), dh.cols());
+      for (size_t r = 0; r < rows; ++r)
+        out[r0 + r] = dot(d.row(r), h.empty() ? d.row(r) : dh.row(r), w.cols());
     }
   });
   return out;

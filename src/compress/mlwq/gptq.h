@@ -35,13 +35,14 @@ struct GptqResult {
   Matrix values;               // (rows, cols): what the codes stand for
 };
 
-/// w (rows, cols); h (cols, cols) damped and `factor` of it. Rows are spread over the pool; the result
+/// w (rows, cols); h (cols, cols) damped and `factor` of it, both empty without compensation: errors then
+/// count alike. Rows are spread over the pool; the result
 /// does not depend on the number of threads. Errors: values too large for f16 scales.
 Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Factor& factor,
                                    const std::vector<Group>& groups, const GptqOptions& options,
                                    ThreadPool& pool);
 
-/// (w - q) H (w - q)^T, its diagonal: the error of each output row.
+/// (w - q) H (w - q)^T, its diagonal: the error of each output row. An empty h is the identity.
 std::vector<double> row_errors(const Matrix& w, const Matrix& q, const Matrix& h, ThreadPool& pool);
 
 }  // namespace minnow::compress

@@ -2,75 +2,21 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <optional>
 
 #include "base/cpu.h"
 #include "compress/mlwq/checkpoint.h"
 #include "compress/mlwq/orders.h"
+#include "compress/mlwq/propagation.h"
 #include "compress/mlwq/sensitivity.h"
+#include "compress/mlwq/work.h"
 
 namespace minnow::compress {
 namespace {
 
-constexpr size_t kCandidateRows = 128;
 /// Gradients cost four times a forward pass, and more sequences than this add little to what they say.
 constexpr uint32_t kMostGradients = 32;
 constexpr uint64_t kManyParameters = 20'000'000;
-
-/// A linear on its way: what it is, what it feels, how it may be stored.
-struct Work {
-  const ImportedLinear* source = nullptr;
-  const Matrix* w = nullptr;  // (rows, cols), the source's order
-  const LinearSensitivity* sensitivity = nullptr;
-  std::vector<double> salience;                // (cols)
-  const Order* stored = nullptr;               // order of the inputs, where it is free
-  const Order* rows = nullptr;                 // order of the outputs, or null
-  const Order* file_order = nullptr;           // o only: the order a file with several widths must name
-  bool skippable = false, by_channel = false;  // up, down
-  std::vector<Candidate> candidates;
-  size_t chosen = 0;
-
-  const Scheme& scheme() const { return candidates[chosen].scheme; }
-  bool gathers(const Scheme& s) const { return file_order != nullptr && s.slabs.size() > 1; }
-  format::Layout layout(const Scheme& s) const {
-    return by_channel  ? format::Layout::channel
-           : skippable ? skippable_layout(s, static_cast<uint32_t>(w->rows()))
-                       : format::Layout::panel;
-  }
-  uint64_t bytes(const Scheme& s) const {
-    return bytes_of(s, static_cast<uint32_t>(w->rows()), layout(s)) + (gathers(s) ? 4 * w->cols() : 0);
-  }
-};
-
-/// Of --paper: the candidates of a linear, and their groups (128, or 64 where the linear is narrow).
-constexpr size_t kPaperSplit = 0, kPaperUniform = 1, kPaperDropped = 2;
-uint32_t paper_group(uint32_t cols) {
-  return cols % 128 == 0 && cols >= 512 ? 128 : 64;
-}
-std::vector<Scheme> paper_schemes(uint32_t cols) {
-  const uint32_t g = paper_group(cols), h = std::max(g, cols / 16 / g * g);
-  if (cols % g != 0 || cols < 3 * h) return {{{{3, g, cols}}}, {{{3, g, cols}}}, {{{2, g, cols}}}};
-  return {{{{4, g, h}, {3, g, cols - 2 * h}, {2, g, h}}},
-          {{{3, g, cols}}},
-          {{{4, g, h}, {3, g, h}, {2, g, cols - 2 * h}}}};
-}
-
-Status named(const std::string& linear, Status status) {
-  return std::move(status).within(cat("linear '", linear, "'"));
-}
-
-/// sum_i G_i w_ik^2 / [H^-1]_kk^2: MLWQ's salience (equation 5) with each output weighed.
-std::vector<double> salience_of(const Matrix& w, const LinearSensitivity& s, const Factor& f) {
-  std::vector<double> out(w.cols(), 0.0);
-  const double scale = s.moments.weight / s.tokens;
-  for (size_t r = 0; r < w.rows(); ++r) {
-    for (size_t c = 0; c < w.cols(); ++c) {
-      const double d = double{w.row(r)[c]} / f.inverse[c];
-      out[c] += scale * s.row_weights[r] * d * d;
-    }
-  }
-  return out;
-}
 
 class Pipeline {
  public:
@@ -83,13 +29,15 @@ class Pipeline {
         kernels_(model::select_kernels(detect_isa())),
         length_(std::min(options.length, model.config.max_context)),
         net_(model, kernels_, length_),
-        checkpoint_(options.checkpoint) {}
+        checkpoint_(options.checkpoint),
+        spill_(options.spill, options.memory) {}
 
   Result<QuantisedModel> run() {
-    MINNOW_ASSIGN(float_, read_weights(model_, pool_));
     MINNOW_TRY(timed("calibration text", [&] { return sequences(); }));
     find_key();
+    list_linears();
     MINNOW_TRY(timed("sensitivity and candidates", [&] { return calibrate(); }));
+    find_orders();
     MINNOW_TRY(timed("allocation", [&] { return choose(); }));
     MINNOW_TRY(timed("quantisation", [&] { return quantise(); }));
     MINNOW_TRY(timed("held-out loss", [&] { return hold_out(); }));
@@ -97,9 +45,6 @@ class Pipeline {
   }
 
  private:
-  void log(const std::string& s) const {
-    if (o_.log) o_.log(s);
-  }
   template <typename Stage>
   Status timed(const char* name, Stage&& stage) {
     const auto start = std::chrono::steady_clock::now();
@@ -108,152 +53,67 @@ class Pipeline {
         name, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     return status;
   }
-  bool tick(const char* stage, uint64_t done, uint64_t total) const {
-    return !o_.progress || o_.progress(stage, done, total);
+  Status tick(const char* stage, uint64_t done, uint64_t total) const {
+    if (!o_.progress || o_.progress(stage, done, total)) return {};
+    return fail(Code::cancelled, "cancelled");
   }
+
+  size_t blocks() const { return model_.layers.size(); }
+  bool tied() const { return !model_.head.present(); }
+  /// Whether moments come from the quantised blocks, so that those of the float model are not kept.
+  bool propagates() const { return o_.propagate && !sequences_.empty(); }
 
   Status sequences() {
     uint32_t count = o_.sequences;
     if (model_.parameters > kManyParameters) count = std::min(count, kMostGradients);
     if (o_.method == Method::rtn) return {};
     if (o_.calibration.empty()) {
-      log("sampling calibration text from the model");
+      count = std::min(count, kMostGradients);
       MINNOW_ASSIGN(sequences_,
-                    sample_sequences(net_, float_, model_.bos_id, length_, std::min(count, kMostGradients),
-                                     o_.seed, pool_, o_.progress));
+                    sample_sequences(net_, model_, length_, count, o_.seed, o_.memory, pool_, o_.progress));
     } else {
       MINNOW_ASSIGN(sequences_, sequences_from_text(model_, o_.calibration, length_, count));
     }
+    out_.sequences = static_cast<uint32_t>(sequences_.size());
     return {};
   }
 
   /// A hash of all that calibration depends on: weights, tokens, options.
   void find_key() {
     const auto add = [&](const auto& value) { key_ = add_to_key(key_, &value, sizeof value); };
-    const auto matrix = [&](const Matrix& m) { key_ = add_to_key(key_, m.data(), m.size() * sizeof(float)); };
-    for (const BlockWeights& b : float_.blocks) {
-      for (const Matrix& m : b.w) matrix(m);
+    const auto list = [&](const auto& v) { key_ = add_to_key(key_, v.data(), v.size() * sizeof v[0]); };
+    const auto linear = [&](const ImportedLinear& l) {
+      if (!l.present()) return;
+      const RowSource& w = l.weight;
+      const uint64_t row = source_bytes(w.tensor->type, w.cols);
+      key_ = add_to_key(key_, w.tensor->data + w.first_row * row, w.rows * row);
+      list(l.bias);
+    };
+    const auto norm = [&](const ImportedNorm& n) { list(n.weight), list(n.bias); };
+    for (const ImportedLayer& l : model_.layers) {
+      for (Role r : kAllRoles) linear(linear_of(l, r));
+      norm(l.attn_norm), norm(l.attn_post_norm), norm(l.ffn_norm), norm(l.ffn_post_norm);
+      norm(l.q_norm), norm(l.k_norm);
     }
-    matrix(float_.embedding);
-    matrix(float_.head);
-    for (const auto& s : sequences_) key_ = add_to_key(key_, s.data(), s.size() * sizeof(int32_t));
+    linear(model_.embedding), linear(model_.head);
+    linear(model_.embedding_in), linear(model_.embedding_out);
+    list(model_.positions), norm(model_.final_norm);
+    for (const auto& s : sequences_) list(s);
     add(o_.method), add(o_.paper), add(o_.seed), add(o_.clip), add(o_.compensate), add(o_.damping);
-    add(o_.weighted_tokens), add(o_.space.split);
-    key_ = add_to_key(key_, o_.space.widths.data(), o_.space.widths.size() * 4);
-    key_ = add_to_key(key_, o_.space.groups.data(), o_.space.groups.size() * 4);
+    add(o_.weighted_tokens), add(o_.propagate), add(o_.space.split);
+    list(o_.space.widths), list(o_.space.groups);
   }
 
-  /// Sensitivity, orders and candidates: found, or taken from an interrupted run.
-  Status calibrate() {
-    auto kept = checkpoint_.calibrated(key_);
-    if (kept) {
-      log("going on from what an interrupted run left");
-      sensitivity_ = std::move(kept->sensitivity);
-    } else if (o_.method == Method::rtn) {
-      sensitivity_ = indifferent();
-    } else {
-      log("sensitivity");
-      MINNOW_ASSIGN(sensitivity_, measure_sensitivity(net_, float_, sequences_, o_.weighted_tokens, o_.seed,
-                                                      pool_, o_.progress));
-      log(cat("loss of the calibration text before: ", sensitivity_.nll));
-    }
-    MINNOW_TRY(list_linears(kept ? &kept->salience : nullptr));
-    if (kept && kept->candidates.size() == work_.size()) {
-      for (size_t l = 0; l < work_.size(); ++l) work_[l].candidates = std::move(kept->candidates[l]);
-      return {};
-    }
-    log("candidates");
-    uint64_t done = 0;
-    for (Work& work : work_) {
-      MINNOW_TRY(find_candidates(work));
-      if (!tick("candidates", ++done, work_.size())) return fail(Code::cancelled, "cancelled");
-    }
-    Calibrated c;
-    c.sensitivity = std::move(sensitivity_);
-    for (const Work& work : work_) {
-      c.salience.push_back(work.salience);
-      c.candidates.push_back(work.candidates);
-    }
-    Status status = checkpoint_.keep(key_, c);
-    sensitivity_ = std::move(c.sensitivity);
-    return status;
-  }
-
-  /// For rounding to nearest, which knows no calibration: every weight matters as its square does.
-  Sensitivity indifferent() const {
-    Sensitivity s;
-    const auto flat = [&](const Matrix& w) {
-      LinearSensitivity l;
-      if (w.empty()) return l;
-      double square = 0.0;
-      for (float v : w.span()) square += double{v} * v;
-      l.moments.second.reset(w.cols(), w.cols());
-      for (size_t c = 0; c < w.cols(); ++c) l.moments.second.row(c)[c] = 1.0f;
-      l.moments.weight = 1.0;
-      l.tokens = square / static_cast<double>(w.size());  // the loss is relative, and counts by weights
-      l.row_weights.assign(w.rows(), 1.0);
-      return l;
-    };
-    for (const BlockWeights& b : float_.blocks) {
-      BlockSensitivity block;
-      for (Role r : kAllRoles) block.linear[static_cast<size_t>(r)] = flat(b[r]);
-      s.blocks.push_back(std::move(block));
-    }
-    s.head = flat(float_.head_matrix());
-    s.embedding_channels.assign(float_.embedding.cols(), 0.0);
-    s.token_share.assign(float_.embedding.rows(), 1.0 / static_cast<double>(float_.embedding.rows()));
-    if (!float_.head.empty()) s.embedding_channels.assign(float_.embedding.cols(), 1.0);
-    return s;
-  }
-
-  /// Lists the linears, and finds the orders of their inputs by salience.
-  Status list_linears(const std::vector<std::vector<double>>* kept) {
-    const size_t blocks = float_.blocks.size();
-    std::vector<double> hidden(model_.config.hidden_size, 0.0);
-    orders_.ffn.resize(blocks), orders_.attn.resize(blocks);
-    const auto add = [&](const ImportedLinear& source, const Matrix& w,
-                         const LinearSensitivity& s) -> Status {
-      Work work;
-      work.source = &source, work.w = &w, work.sensitivity = &s;
-      if (kept != nullptr && work_.size() < kept->size() && (*kept)[work_.size()].size() == w.cols()) {
-        work.salience = (*kept)[work_.size()];
-      } else {
-        auto h = damped(s.moments, natural_order(w.cols()), o_.damping);
-        if (!h.ok()) return named(source.name, std::move(h).status());
-        MINNOW_ASSIGN(const Factor f, factor_inverse(*h, pool_));
-        work.salience = salience_of(w, s, f);
-      }
-      work_.push_back(std::move(work));
-      return {};
-    };
-    for (size_t b = 0; b < blocks; ++b) {
+  /// Lists the linears: blocks in order, then embedding and head. The orders they point to are found later.
+  void list_linears() {
+    orders_.ffn.resize(blocks()), orders_.attn.resize(blocks());
+    for (size_t b = 0; b < blocks(); ++b) {
+      first_.push_back(work_.size());
       for (Role r : kAllRoles) {
-        const Matrix& w = float_.blocks[b][r];
-        if (w.empty()) continue;
-        MINNOW_TRY(
-            add(linear_of(model_.layers[b], r), w, sensitivity_.blocks[b].linear[static_cast<size_t>(r)]));
-        Work& work = work_.back();
-        if (r == Role::o) {
-          orders_.attn[b] = descending(work.salience);
-        } else if (r == Role::down) {
-          orders_.ffn[b] = descending(work.salience);
-        } else {
-          for (size_t c = 0; c < hidden.size(); ++c) hidden[c] += work.salience[c];
-        }
-      }
-    }
-    orders_.hidden = o_.paper ? natural_order(hidden.size()) : descending(hidden);
-    gathered_ = descending(hidden);
-    if (o_.method == Method::rtn) {  // knows no order
-      orders_.hidden = natural_order(hidden.size());
-      for (Order& o : orders_.ffn) o = natural_order(o.size());
-    }
-    natural_heads_ = natural_order(model_.config.q_size());
-    size_t i = 0;
-    for (size_t b = 0; b < blocks; ++b) {
-      for (Role r : kAllRoles) {
-        if (float_.blocks[b][r].empty()) continue;
-        Work& work = work_[i++];
+        const ImportedLinear& source = linear_of(model_.layers[b], r);
+        if (!source.present()) continue;
+        Work work;
+        work.source = &source, work.role = r;
         work.stored = r == Role::o ? &natural_heads_ : &orders_.inputs(b, r);
         if (r == Role::o) work.file_order = &orders_.attn[b];
         if (r == Role::o || r == Role::down) work.rows = &orders_.hidden;
@@ -261,188 +121,176 @@ class Pipeline {
         if (o_.paper && r != Role::o && r != Role::down) work.file_order = &gathered_;
         work.skippable = r == Role::up;
         work.by_channel = r == Role::down;
+        work_.push_back(std::move(work));
       }
     }
-    if (o_.paper) return {};  // embedding and head stay as they are
-    const bool tied = float_.head.empty();
-    embedding_ = embedding_sensitivity(tied);
-    ends_ = float_.in.empty() ? orders_.hidden : natural_order(float_.embedding.cols());
-    MINNOW_TRY(add(model_.embedding, float_.embedding, embedding_));
-    work_.back().stored = &ends_;
-    if (!tied) {
-      MINNOW_TRY(add(model_.head, float_.head, sensitivity_.head));
-      work_.back().stored = &ends_;
+    first_.push_back(work_.size());
+    if (o_.paper) return;  // embedding and head stay as they are
+    for (const ImportedLinear* source : {&model_.embedding, &model_.head}) {
+      if (!source->present()) continue;
+      Work work;
+      work.source = source, work.stored = &ends_order_;
+      work_.push_back(std::move(work));
     }
-    return {};
+  }
+  Work* embedding_work() { return o_.paper ? nullptr : &work_[first_.back()]; }
+  Work* head_work() { return o_.paper || tied() ? nullptr : &work_.back(); }
+
+  /// Sensitivity and candidates: found, or taken from an interrupted run.
+  Status calibrate() {
+    token_weights_.resize(blocks());
+    bool kept = true;
+    for (size_t b = 0; b < blocks() && kept; ++b) kept = take_block(b);
+    if (auto ends = checkpoint_.ends(key_); kept && ends) {
+      if (Work* w = embedding_work()) w->found = std::move(ends->embedding);
+      if (Work* w = head_work()) w->found = std::move(ends->head);
+      return {};
+    }
+    CalibratedEnds ends;
+    if (o_.method == Method::rtn) {
+      for (size_t b = 0; b < blocks(); ++b) {
+        MINNOW_ASSIGN(const BlockWeights w, read_block(model_.layers[b], pool_));
+        BlockSensitivity s;
+        for (Role r : kAllRoles) {
+          if (!w[r].empty()) s.linear[static_cast<size_t>(r)] = indifferent(w[r]);
+        }
+        MINNOW_TRY(calibrate_block(b, w, std::move(s)));
+        MINNOW_TRY(tick("sensitivity", b + 1, blocks()));
+      }
+    } else {
+      MINNOW_ASSIGN(ends.sensitivity,
+                    measure_sensitivity(
+                        net_, model_, sequences_, o_.weighted_tokens, o_.seed, pool_, spill_,
+                        [&](size_t b, const BlockWeights& w, BlockSensitivity s) {
+                          return calibrate_block(b, w, std::move(s));
+                        },
+                        o_.progress));
+    }
+    if (Work* w = embedding_work()) MINNOW_TRY(calibrate_ends(*w, ends.sensitivity));
+    if (Work* w = embedding_work()) ends.embedding = w->found;
+    if (Work* w = head_work()) ends.head = w->found;
+    ends.sensitivity = {};
+    return checkpoint_.keep(key_, ends);
+  }
+
+  Status calibrate_ends(Work& embedding, const EndSensitivity& s) {
+    MINNOW_ASSIGN(const ModelEnds ends, read_ends(model_, pool_));
+    const bool indifferently = o_.method == Method::rtn;
+    embedding.found.sensitivity = indifferently ? indifferent(ends.embedding) : embedding_sensitivity(s);
+    MINNOW_TRY(calibrate_linear(embedding, ends.embedding, o_, pool_));
+    Work* const head = head_work();
+    if (head == nullptr) return {};
+    head->found.sensitivity = indifferently ? indifferent(ends.head) : s.head;
+    return calibrate_linear(*head, ends.head, o_, pool_);
   }
 
   /// The embedding as a look-up feels E[g_k^2] of each channel in a row as often as its token comes; tied,
   /// it feels what the head feels as well.
-  LinearSensitivity embedding_sensitivity(bool tied) const {
+  LinearSensitivity embedding_sensitivity(const EndSensitivity& ends) const {
     LinearSensitivity s;
-    const size_t cols = float_.embedding.cols();
-    const auto vocab = static_cast<double>(float_.embedding.rows());
-    if (tied) {
-      s = sensitivity_.head;
+    const size_t cols = model_.embedding.weight.cols;
+    const double vocab = model_.embedding.weight.rows;
+    if (tied()) {
+      s = ends.head;
     } else {
       s.moments.second.reset(cols, cols);
       s.moments.weight = s.tokens = 1.0;
-      for (double share : sensitivity_.token_share) s.row_weights.push_back(share * vocab);
+      for (double share : ends.token_share) s.row_weights.push_back(share * vocab);
     }
     for (size_t c = 0; c < cols; ++c)
-      s.moments.second.row(c)[c] += static_cast<float>(sensitivity_.embedding_channels[c] * s.tokens / vocab);
+      s.moments.second.row(c)[c] += static_cast<float>(ends.embedding_channels[c] * s.tokens / vocab);
     return s;
   }
 
-  struct Prepared {
-    Matrix h;
-    Factor factor;
-  };
-  Result<Prepared> prepare(const Moments& m, const Order& order) {
-    Prepared p;
-    MINNOW_ASSIGN(p.h, damped(m, order, o_.damping));
-    MINNOW_ASSIGN(p.factor, factor_inverse(p.h, pool_));
-    return p;
+  /// Takes what an interrupted run found of a block.
+  bool take_block(size_t b) {
+    auto kept = checkpoint_.block(key_, b);
+    if (!kept) return false;
+    for (size_t l = first_[b]; l < first_[b + 1]; ++l)
+      work_[l].found = std::move(kept->linear[static_cast<size_t>(work_[l].role)]);
+    token_weights_[b] = std::move(kept->token_weights);
+    return true;
   }
 
-  GptqOptions gptq(uint32_t descents) const {
-    GptqOptions g;
-    g.clip = o_.clip;
-    g.compensate = o_.compensate && o_.method != Method::rtn;
-    g.descents = g.compensate ? descents : 0;
-    return g;
-  }
-
-  /// Quantises some rows in every way there is. A candidate's loss is a sum over rows that differ little,
-  /// so some stand for all.
-  Status find_candidates(Work& work) {
-    const Matrix& w = *work.w;
-    const LinearSensitivity& s = *work.sensitivity;
-    const size_t step = std::max<size_t>(1, w.rows() / kCandidateRows);
-    Matrix some((w.rows() + step - 1) / step, w.cols());
-    double share = 0.0, all = 0.0;
-    for (size_t r = 0; r < w.rows(); ++r) {
-      all += s.row_weights[r];
-      if (r % step != 0) continue;
-      share += s.row_weights[r];
-      std::copy_n(w.row(r), w.cols(), some.row(r / step));
+  Status calibrate_block(size_t b, const BlockWeights& w, BlockSensitivity s) {
+    if (take_block(b)) return {};
+    CalibratedBlock block;
+    for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
+      Work& work = work_[l];
+      const auto role = static_cast<size_t>(work.role);
+      work.found = {};
+      work.found.sensitivity = std::move(s.linear[role]);
+      MINNOW_TRY(calibrate_linear(work, w[work.role], o_, pool_));
+      if (propagates()) work.found.sensitivity.moments = {};
+      block.linear[role] = work.found;
     }
-    const Order by_salience = descending(work.salience);
-    MINNOW_ASSIGN(const Prepared p, prepare(s.moments, by_salience));
-    const Matrix wp = permuted_columns(some, by_salience);
-    const auto cols = static_cast<uint32_t>(w.cols());
-    for (const Scheme& scheme : o_.paper ? paper_schemes(cols) : candidate_schemes(cols, o_.space)) {
-      auto trial = quantise_linear(wp, p.h, p.factor, groups_of(scheme), gptq(0), pool_);
-      if (!trial.ok()) return named(work.source->name, std::move(trial).status());
-      const GptqResult r = std::move(*trial);
-      const std::vector<double> errors = row_errors(wp, r.values, p.h, pool_);
-      double loss = 0.0;
-      for (size_t i = 0; i < errors.size(); ++i) loss += errors[i] * s.row_weights[i * step];
-      if (share > 0.0) loss *= all / share;
-      work.candidates.push_back({scheme, work.bytes(scheme), 0.5 * loss * s.moments.weight / s.tokens});
-    }
+    if (o_.weighted_tokens) block.token_weights = std::move(s.token_weights);
+    MINNOW_TRY(checkpoint_.keep(key_, b, block));
+    token_weights_[b] = std::move(block.token_weights);
     return {};
+  }
+
+  /// The orders of channels, by salience; round to nearest has the same of all, and so keeps its channels
+  /// as they are.
+  void find_orders() {
+    std::vector<double> hidden(model_.config.hidden_size, 0.0);
+    for (size_t b = 0; b < blocks(); ++b) {
+      for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
+        const std::vector<double>& salience = work_[l].found.salience;
+        if (work_[l].role == Role::o) {
+          orders_.attn[b] = descending(salience);
+        } else if (work_[l].role == Role::down) {
+          orders_.ffn[b] = descending(salience);
+        } else {
+          for (size_t c = 0; c < hidden.size(); ++c) hidden[c] += salience[c];
+        }
+      }
+    }
+    gathered_ = descending(hidden);
+    orders_.hidden = o_.paper ? natural_order(hidden.size()) : gathered_;
+    natural_heads_ = natural_order(model_.config.q_size());
+    ends_order_ =
+        model_.embedding_in.present() ? natural_order(model_.config.embedding_size) : orders_.hidden;
   }
 
   uint64_t weight_bytes() const {
     uint64_t sum = 0;
-    for (const Work& work : work_) sum += work.candidates[work.chosen].bytes;
+    for (const Work& work : work_) sum += work.candidate().bytes;
     return sum;
   }
 
-  /// Linears of the chosen schemes, all codes zero: for measuring what the file adds to them.
-  QuantisedSet blank() const {
+  /// Of the file with the chosen schemes, all codes zero.
+  Result<uint64_t> measure() const {
     QuantisedSet set;
-    for (const Work& work : work_) {
-      QuantisedLinear l;
-      l.name = work.source->name;
-      l.rows = static_cast<uint32_t>(work.w->rows()), l.cols = static_cast<uint32_t>(work.w->cols());
-      if (work.gathers(work.scheme())) l.order = *work.file_order;
-      uint32_t first = 0;
-      for (const SlabSpec& spec : work.scheme().slabs) {
-        QuantisedSlab s;
-        s.code = code_type(spec.bits), s.group = spec.group, s.first = first, s.count = spec.count;
-        s.codes.resize(size_t{l.rows} * s.count);
-        s.scales.resize(size_t{l.rows} * s.groups());
-        if (spec.bits != 8) s.zeros.resize(s.scales.size());
-        first += spec.count;
-        l.slabs.push_back(std::move(s));
-      }
-      const format::Layout layout = work.layout(work.scheme());
-      set.entries.emplace(work.source->name, QuantisedSet::Entry{std::move(l), layout});
-    }
+    for (const Work& work : work_)
+      set.entries.emplace(work.source->name,
+                          QuantisedSet::Entry{blank_linear(work), work.layout(work.scheme())});
     for (const auto& [name, entry] : projections_) set.entries.emplace(name, entry);
-    return set;
+    return measure_(fold(model_, orders_), set);
   }
 
   /// BPLL as published: in each block the linear whose outputs' means and variances suffer least goes down
   /// to two bits, the others keep three; of three bits split into classes or not, the better stays.
   Status choose_as_published() {
-    size_t l = 0;
-    for (const BlockWeights& block : float_.blocks) {
-      size_t dropped = 0;
-      double least = 0.0;
-      bool first = true;
-      for (Role r : kAllRoles) {
-        if (block[r].empty()) continue;
-        Work& work = work_[l];
-        work.chosen = work.candidates[kPaperSplit].loss < work.candidates[kPaperUniform].loss ? kPaperSplit
-                                                                                              : kPaperUniform;
-        const double rise = distance(work, 2) - distance(work, 3);
-        if (first || rise < least) least = rise, dropped = l;
-        first = false;
-        ++l;
+    for (size_t b = 0; b < blocks(); ++b) {
+      size_t dropped = first_[b];
+      for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
+        const std::vector<Candidate>& candidates = work_[l].found.candidates;
+        work_[l].chosen =
+            candidates[kPaperSplit].loss < candidates[kPaperUniform].loss ? kPaperSplit : kPaperUniform;
+        if (work_[l].found.rise < work_[dropped].found.rise) dropped = l;
       }
       work_[dropped].chosen = kPaperDropped;
     }
-    MINNOW_TRY(quantise_projections());
-    MINNOW_ASSIGN(const uint64_t size, measure_(fold(model_, orders_), blank()));
-    report_choice(size);
     return {};
   }
 
-  /// MLWQ's Dist (equation 3) of rounding a linear to nearest at `bits`: mean over outputs of the change of
-  /// mean and variance, from the moments of its inputs.
-  double distance(const Work& work, uint32_t bits) const {
-    const Moments& m = work.sensitivity->moments;
-    const size_t cols = work.w->cols();
-    std::vector<double> mean(cols);
-    for (size_t c = 0; c < cols; ++c) mean[c] = m.first[c] / m.weight;
-    const uint32_t group = paper_group(static_cast<uint32_t>(cols));
-    double sum = 0.0;
-    std::vector<float> q(cols);
-    const auto statistics = [&](const float* row, double& mu, double& variance) {
-      mu = variance = 0.0;
-      for (size_t i = 0; i < cols; ++i) {
-        mu += row[i] * mean[i];
-        double along = 0.0;
-        for (size_t j = 0; j < i; ++j) along += double{m.second.row(i)[j]} * row[j];
-        variance += row[i] * (2.0 * along + double{m.second.row(i)[i]} * row[i]) / m.weight;
-      }
-      variance -= mu * mu;
-    };
-    for (size_t r = 0; r < work.w->rows(); ++r) {
-      const float* w = work.w->row(r);
-      for (uint32_t c = 0; c < cols; c += group) {
-        const uint32_t n = std::min<uint32_t>(group, static_cast<uint32_t>(cols) - c);
-        const Grid g = fit_grid(w + c, nullptr, n, bits, ClipSearch::none);
-        const Rounding round(g, bits);
-        for (uint32_t i = 0; i < n; ++i) q[c + i] = value_of(g, round(w[c + i]));
-      }
-      double mu_f, mu_q, var_f, var_q;
-      statistics(w, mu_f, var_f);
-      statistics(q.data(), mu_q, var_q);
-      sum += std::fabs(mu_f - mu_q) + std::fabs(var_f - var_q);
-    }
-    return sum / static_cast<double>(work.w->rows());
-  }
-
   Status choose() {
-    if (o_.paper) return choose_as_published();
     MINNOW_TRY(quantise_projections());
+    if (o_.paper) return choose_as_published();
     const auto ceiling = static_cast<uint64_t>(o_.bits * static_cast<double>(model_.parameters) / 8.0);
     std::vector<std::vector<Candidate>> lists;
-    for (const Work& work : work_) lists.push_back(work.candidates);
+    for (const Work& work : work_) lists.push_back(work.found.candidates);
     // What the file adds to the weights is measured, not guessed; it depends a little on the choice.
     uint64_t fixed = 0;
     for (int attempt = 0; attempt < 8; ++attempt) {
@@ -454,9 +302,8 @@ class Pipeline {
                                                      " bytes, ", fixed, " of them not weights)"));
       }
       for (size_t l = 0; l < work_.size(); ++l) work_[l].chosen = (*chosen)[l];
-      MINNOW_ASSIGN(const uint64_t size, measure_(fold(model_, orders_), blank()));
+      MINNOW_ASSIGN(const uint64_t size, measure());
       if (attempt > 0 && size <= ceiling) {
-        report_choice(size);
         draw_curve(lists, fixed);
         return {};
       }
@@ -478,181 +325,145 @@ class Pipeline {
     }
   }
 
-  void report_choice(uint64_t size) {
-    double loss = 0.0;
-    std::string all;
-    for (size_t l = 0; l < work_.size(); ++l) {
-      loss += work_[l].candidates[work_[l].chosen].loss;
-      all += cat(l % kRoles == 0 ? "\n" : "  ", work_[l].scheme().text());
-    }
-    log(cat("file ", size, " bytes, weights ", weight_bytes(), ", ",
-            static_cast<double>(size) * 8.0 / static_cast<double>(model_.parameters), " bits, predicted +",
-            loss, all));
-  }
-
-  /// Was this linear finished by an interrupted run?
-  bool resume_one(const Work& work, Matrix& values) {
-    auto kept = checkpoint_.linear(choice_key_, static_cast<size_t>(&work - work_.data()));
-    if (!kept || kept->name != work.source->name) return false;
-    const Scheme& scheme = work.scheme();
-    static const Order none;
-    values = restore(*kept, work.gathers(scheme) ? *work.file_order : *work.stored,
-                     work.rows != nullptr ? *work.rows : none);
-    out_.linears.entries.emplace(work.source->name,
-                                 QuantisedSet::Entry{std::move(*kept), work.layout(scheme)});
-    return true;
-  }
-
-  Status quantise_one(const Work& work, const Moments& m, Matrix& values) {
-    if (resume_one(work, values)) return {};
-    const Scheme& scheme = work.scheme();
-    const bool gathers = work.gathers(scheme);
-    const Sequence seq = sequence_of(scheme, gathers ? *work.file_order : *work.stored, work.salience);
-    MINNOW_ASSIGN(const Prepared p, prepare(m, seq.channels));
-    auto quantised = quantise_linear(permuted_columns(*work.w, seq.channels), p.h, p.factor, seq.groups,
-                                     gptq(o_.descents), pool_);
-    if (!quantised.ok()) return named(work.source->name, std::move(quantised).status());
-    const GptqResult r = std::move(*quantised);
-    restore_columns(r.values, seq.channels, values);
-    static const Order none;
-    QuantisedLinear stored =
-        store(work.source->name, r, scheme, seq, work.rows != nullptr ? *work.rows : none,
-              gathers ? *work.file_order : none);
-    Status status = checkpoint_.keep(choice_key_, static_cast<size_t>(&work - work_.data()), stored);
-    out_.linears.entries.emplace(work.source->name,
-                                 QuantisedSet::Entry{std::move(stored), work.layout(scheme)});
-    return status;
-  }
-
   /// The small projections beside the embedding of some models: 8 bits, to nearest.
   Status quantise_projections() {
-    out_.values = float_;
-    const auto one = [&](const ImportedLinear& source, const Matrix& w, const Order& in, const Order& rows,
-                         Matrix& values) -> Status {
-      const auto cols = static_cast<uint32_t>(w.cols());
-      const Scheme scheme{{{8, 64, cols}}};
-      const Sequence seq = sequence_of(scheme, in, std::vector<double>(cols, 1.0));
-      GptqOptions options;
-      options.compensate = false;
-      Factor flat;
-      flat.upper.reset(cols, cols);
-      Matrix identity(cols, cols);
-      for (uint32_t c = 0; c < cols; ++c) identity.row(c)[c] = flat.upper.row(c)[c] = 1.0f;
-      auto quantised =
-          quantise_linear(permuted_columns(w, seq.channels), identity, flat, seq.groups, options, pool_);
-      if (!quantised.ok()) return named(source.name, std::move(quantised).status());
-      const GptqResult r = std::move(*quantised);
-      restore_columns(r.values, seq.channels, values);
-      projections_.emplace(source.name, QuantisedSet::Entry{store(source.name, r, scheme, seq, rows, {}),
-                                                            format::Layout::panel});
+    const auto one = [&](const ImportedLinear& source, const Order& in, const Order* rows) -> Status {
+      if (!source.present()) return {};
+      MINNOW_ASSIGN(Matrix w, read_matrix(source.weight, pool_));
+      Work work;
+      work.source = &source, work.stored = &in, work.rows = rows;
+      work.found.salience.assign(w.cols(), 1.0);
+      work.found.candidates.push_back({{{{8, 64, static_cast<uint32_t>(w.cols())}}}, 0, 0.0});
+      MlwqOptions nearest = o_;
+      nearest.method = Method::rtn;
+      MINNOW_ASSIGN(QuantisedLinear l, quantise_work(work, {}, w, nearest, pool_));
+      projections_.emplace(source.name, QuantisedSet::Entry{std::move(l), format::Layout::panel});
+      (&source == &model_.embedding_in ? in_ : out_projection_) = std::move(w);
       return {};
     };
     const Order natural = natural_order(model_.config.embedding_size);
-    if (!float_.in.empty()) {
-      MINNOW_TRY(one(model_.embedding_in, float_.in, natural, orders_.hidden, out_.values.in));
-    }
-    if (!float_.out.empty()) {
-      MINNOW_TRY(one(model_.embedding_out, float_.out, orders_.hidden, {}, out_.values.out));
-    }
-    return {};
+    MINNOW_TRY(one(model_.embedding_in, natural, &orders_.hidden));
+    return one(model_.embedding_out, orders_.hidden, nullptr);
   }
 
-  const float* token_weights(size_t sequence, size_t block, size_t role) const {
-    return o_.weighted_tokens ? sensitivity_.token_weights[sequence][block][role].data() : nullptr;
-  }
+  size_t index_of(const Work& work) const { return static_cast<size_t>(&work - work_.data()); }
 
-  /// Moments of a block's inputs as the quantised blocks before it hand them on.
-  Status gather(size_t b, std::vector<Matrix>& x, std::vector<Tape>& tapes,
-                std::array<Moments, kRoles>& moments) {
-    for (size_t first = 0; first < x.size(); first += tapes.size()) {
-      const size_t n = std::min(tapes.size(), x.size() - first);
-      MINNOW_TRY(for_sequences(pool_, n, [&](size_t i, uint32_t) {
-        Matrix unused;
-        net_.forward(float_.blocks[b], x[first + i], tapes[i], unused);
-      }));
-      for (size_t i = 0; i < n; ++i) {
-        for (Role r : kAllRoles) {
-          if (float_.blocks[b][r].empty()) continue;
-          const auto role = static_cast<size_t>(r);
-          add_moments(moments[role], tapes[i].input(r), token_weights(first + i, b, role), pool_);
-        }
-      }
-    }
-    return {};
-  }
-
-  /// Whether all linears of a block are there already, so that its moments need not be gathered.
-  bool resumed(size_t first, size_t count) const {
-    for (size_t l = first; l < first + count; ++l) {
-      if (!checkpoint_.linear(choice_key_, l)) return false;
-    }
+  /// Was this linear finished by an interrupted run? Then `w` becomes what its codes stand for.
+  bool resume_one(const Work& work, Matrix& w) {
+    auto kept = checkpoint_.linear(choice_key_, index_of(work));
+    if (!kept || kept->name != work.source->name) return false;
+    w = restore(*kept, work.input_order(), work.output_order());
+    keep(work, std::move(*kept));
     return true;
   }
 
+  Status quantise_one(const Work& work, const Moments& m, Matrix& w) {
+    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, m, w, o_, pool_));
+    MINNOW_TRY(checkpoint_.keep(choice_key_, index_of(work), stored));
+    keep(work, std::move(stored));
+    return {};
+  }
+
+  void keep(const Work& work, QuantisedLinear linear) {
+    out_.linears.entries.emplace(work.source->name,
+                                 QuantisedSet::Entry{std::move(linear), work.layout(work.scheme())});
+  }
+
+  /// Quantises the linears of a block; `w` then holds what their codes stand for.
+  Status quantise_block(size_t b, BlockWeights& w, Propagation* propagation) {
+    std::vector<const Work*> missing;
+    std::vector<Role> roles;
+    std::array<Matrix, kRoles> resumed;
+    for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
+      const Work& work = work_[l];
+      if (resume_one(work, resumed[static_cast<size_t>(work.role)])) continue;
+      missing.push_back(&work);
+      roles.push_back(work.role);
+    }
+    std::array<Moments, kRoles> moments;
+    if (propagation != nullptr) {
+      MINNOW_TRY(propagation->gather(w, roles, o_.weighted_tokens ? &token_weights_[b] : nullptr, moments));
+    }
+    for (const Work* work : missing) {
+      const Moments& seen =
+          propagation != nullptr ? moments[static_cast<size_t>(work->role)] : work->found.sensitivity.moments;
+      MINNOW_TRY(quantise_one(*work, seen, w[work->role]));
+    }
+    for (Role r : kAllRoles) {
+      if (Matrix& found = resumed[static_cast<size_t>(r)]; !found.empty()) w[r] = std::move(found);
+    }
+    return {};
+  }
+
   Status quantise() {
-    log("quantise");
     choice_key_ = key_;
     for (const Work& work : work_) {
       const std::string text = work.scheme().text();
       choice_key_ = add_to_key(choice_key_, text.data(), text.size());
     }
     choice_key_ = add_to_key(choice_key_, &o_.descents, sizeof o_.descents);
-    choice_key_ = add_to_key(choice_key_, &o_.propagate, sizeof o_.propagate);
-    const bool propagate = o_.propagate && !sequences_.empty();
     out_.model = fold(model_, orders_);
     for (const auto& [name, entry] : projections_) out_.linears.entries.emplace(name, entry);
-    const bool tied = float_.head.empty();
-    if (!o_.paper) {
-      const Work& embedding = work_[work_.size() - (tied ? 1 : 2)];
-      MINNOW_TRY(quantise_one(embedding, embedding_.moments, out_.values.embedding));
-    }
-    std::vector<Matrix> x(sequences_.size());
-    if (propagate) {
-      pool_.parallel_for(sequences_.size(), 1, [&](size_t b, size_t e, uint32_t) {
-        for (size_t s = b; s < e; ++s) net_.embed(sequences_[s], out_.values.embedding, out_.values.in, x[s]);
-      });
-    }
-    std::vector<Tape> tapes(pool_.threads());
-    size_t l = 0;
-    for (size_t b = 0; b < float_.blocks.size(); ++b) {
-      std::array<Moments, kRoles> moments;
-      size_t linears = 0;
-      for (Role r : kAllRoles) linears += !float_.blocks[b][r].empty();
-      if (propagate && !resumed(l, linears)) MINNOW_TRY(gather(b, x, tapes, moments));
-      for (Role r : kAllRoles) {
-        if (float_.blocks[b][r].empty()) continue;
-        const auto role = static_cast<size_t>(r);
-        MINNOW_TRY(quantise_one(work_[l++],
-                                propagate ? moments[role] : sensitivity_.blocks[b].linear[role].moments,
-                                out_.values.blocks[b][r]));
+    MINNOW_TRY(quantise_blocks());
+    Work* const head = head_work();
+    if (head == nullptr) return {};
+    MINNOW_ASSIGN(Matrix w, read_matrix(model_.head.weight, pool_));
+    if (resume_one(*head, w)) return {};
+    return quantise_one(*head, head->found.sensitivity.moments, w);
+  }
+
+  Status quantise_blocks() {
+    std::optional<Propagation> propagation;
+    {
+      ModelEnds ends;
+      MINNOW_ASSIGN(ends.embedding, read_matrix(model_.embedding.weight, pool_));
+      const Work* const work = embedding_work();
+      if (work != nullptr && !resume_one(*work, ends.embedding))
+        MINNOW_TRY(quantise_one(*work, work->found.sensitivity.moments, ends.embedding));
+      ends.in = in_;
+      if (propagates()) {
+        MINNOW_ASSIGN(Propagation start, Propagation::start(net_, ends, sequences_, pool_, spill_));
+        propagation.emplace(std::move(start));
       }
-      if (propagate && b + 1 < float_.blocks.size()) {
-        pool_.parallel_for(x.size(), 1, [&](size_t s0, size_t s1, uint32_t slot) {
-          Matrix next;
-          for (size_t s = s0; s < s1; ++s) {
-            net_.forward(out_.values.blocks[b], x[s], tapes[slot], next);
-            std::swap(x[s], next);
-          }
-        });
-      }
-      if (!tick("quantise", b + 1, float_.blocks.size())) return fail(Code::cancelled, "cancelled");
     }
-    if (!tied && !o_.paper)
-      MINNOW_TRY(quantise_one(work_.back(), sensitivity_.head.moments, out_.values.head));
+    Propagation* const p = propagation ? &*propagation : nullptr;
+    for (size_t b = 0; b < blocks(); ++b) {
+      MINNOW_ASSIGN(BlockWeights w, read_block(model_.layers[b], pool_));
+      MINNOW_TRY(quantise_block(b, w, p));
+      if (p != nullptr && b + 1 < blocks()) MINNOW_TRY(p->advance(w));
+      MINNOW_TRY(tick("quantise", b + 1, blocks()));
+    }
     return {};
+  }
+
+  /// What the codes of a linear stand for; `w` as it is where the linear keeps its floats.
+  void replace(const Work& work, Matrix& w) const {
+    const QuantisedSet::Entry* entry = out_.linears.find(work.source->name);
+    if (entry != nullptr) w = restore(entry->linear, work.input_order(), work.output_order());
   }
 
   Status hold_out() {
     for (const Work& work : work_) {
-      const Candidate& c = work.candidates[work.chosen];
-      out_.summary.push_back({work.source->name, c.scheme.text(), c.bytes, work.w->size(), c.loss});
+      const Candidate& c = work.candidate();
+      out_.summary.push_back(
+          {work.source->name, c.scheme.text(), c.bytes, uint64_t{work.outputs()} * work.inputs(), c.loss});
     }
     if (o_.held_out.empty()) return {};
-    MINNOW_ASSIGN(const Sequences held,
-                  sequences_from_text(model_, o_.held_out, length_, o_.held_out_sequences));
-    out_.after = evaluate(net_, out_.values, held, length_ / 2 + 1, &float_, pool_);
-    log(cat("held-out loss ", out_.after.reference_nll, " -> ", out_.after.nll, ", KL divergence ",
-            out_.after.kld));
+    MINNOW_ASSIGN(const Sequences held, sequences_from_text(model_, o_.held_out, length_, UINT32_MAX));
+    const auto read = [&](size_t b) { return read_block(model_.layers[b], pool_); };
+    MINNOW_ASSIGN(const ModelEnds floats, read_ends(model_, pool_));
+    ModelEnds ends = floats;
+    if (const Work* w = embedding_work()) replace(*w, ends.embedding);
+    if (const Work* w = head_work()) replace(*w, ends.head);
+    if (!in_.empty()) ends.in = in_;
+    if (!out_projection_.empty()) ends.out = out_projection_;
+    const auto quantised = [&](size_t b) -> Result<BlockWeights> {
+      MINNOW_ASSIGN(BlockWeights w, read(b));
+      for (size_t l = first_[b]; l < first_[b + 1]; ++l) replace(work_[l], w[work_[l].role]);
+      return w;
+    };
+    MINNOW_ASSIGN(out_.after, evaluate(net_, {&ends, blocks(), quantised}, {&floats, blocks(), read}, held,
+                                       length_ / 2 + 1, pool_, spill_, o_.progress));
     return {};
   }
 
@@ -664,15 +475,16 @@ class Pipeline {
   uint32_t length_;
   Network net_;
   Sequences sequences_;
-  ModelWeights float_;
-  Sensitivity sensitivity_;
   uint64_t key_ = 0, choice_key_ = 0;
   Checkpoint checkpoint_;
-  LinearSensitivity embedding_;
+  Spill spill_;
   Orders orders_;
-  Order natural_heads_, ends_, gathered_;
-  std::vector<Work> work_;  // blocks in order, then embedding, then head
+  Order natural_heads_, ends_order_, gathered_;
+  std::vector<Work> work_;                   // blocks in order, then embedding, then head
+  std::vector<size_t> first_;                // of each block in work_, and behind the last
+  std::vector<TokenWeights> token_weights_;  // of each block
   std::map<std::string, QuantisedSet::Entry> projections_;
+  Matrix in_, out_projection_;  // what they stand for
   QuantisedModel out_;
 };
 

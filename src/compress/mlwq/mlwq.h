@@ -22,10 +22,11 @@ struct MlwqOptions {
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   std::vector<std::string> held_out;     ///< text files to report the loss on
   uint32_t sequences = 128, length = 2048;
-  uint32_t held_out_sequences = 1u << 20;
   uint64_t seed = 1;
   uint32_t threads = 0;
-  std::string checkpoint;  ///< directory that lets an interrupted run resume; empty: none
+  std::string checkpoint;               ///< directory that lets an interrupted run resume; empty: none
+  uint64_t memory = uint64_t{1} << 30;  ///< bytes for activations; what is beyond goes to `spill`
+  std::string spill;                    ///< name of a file that may be made for them
 
   // The method's parts, each with its row in docs/compression.md.
   ClipSearch clip = ClipSearch::weighted;
@@ -38,7 +39,6 @@ struct MlwqOptions {
   SchemeSpace space;
 
   StageProgress progress;
-  std::function<void(const std::string&)> log;
 };
 
 /// One linear of the result, for reports.
@@ -54,10 +54,10 @@ struct CurvePoint {
 };
 
 struct QuantisedModel {
-  QuantisedSet linears;  ///< what the packer takes
-  ImportedModel model;   ///< the model with its channels reordered as `linears` has them
-  ModelWeights values;   ///< what the codes stand for, in the source's own channel order
-  HeldOut after;         ///< tokens 0: no held-out text was given
+  QuantisedSet linears;    ///< what the packer takes
+  ImportedModel model;     ///< the model with its channels reordered as `linears` has them
+  uint32_t sequences = 0;  ///< of calibration, those really used
+  HeldOut after;           ///< tokens 0: no held-out text was given
   std::vector<LinearSummary> summary;
   std::vector<CurvePoint> curve;
   std::vector<std::pair<std::string, double>> seconds;  ///< by stage

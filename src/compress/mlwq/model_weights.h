@@ -1,4 +1,4 @@
-// All weights of a model as floats, and whole-model passes over sequences.
+// The weights of a model as floats, as much of it at a time as is needed, and what sequences go through.
 #pragma once
 
 #include <functional>
@@ -6,44 +6,65 @@
 
 #include "compress/mlwq/calibration.h"
 #include "compress/mlwq/network.h"
+#include "compress/mlwq/spill.h"
 
 namespace minnow::compress {
 
-struct ModelWeights {
-  std::vector<BlockWeights> blocks;
+/// What lies before the first block and behind the last.
+struct ModelEnds {
   Matrix embedding, head;  ///< head empty: tied to the embedding
   Matrix in, out;          ///< projections beside them, or empty
   std::vector<float> head_bias;
   NormParameters final_norm;
   const Matrix& head_matrix() const { return head.empty() ? embedding : head; }
 };
-Result<ModelWeights> read_weights(const ImportedModel& model, ThreadPool& pool);
+Result<ModelEnds> read_ends(const ImportedModel& model, ThreadPool& pool);
+
+/// Blocks one after another: from memory where all of them fit into `bytes`, else from the source each time.
+class BlockReader {
+ public:
+  BlockReader(const ImportedModel& model, ThreadPool& pool, uint64_t bytes);
+  /// Good until the next call.
+  Result<const BlockWeights*> block(size_t b);
+
+ private:
+  const ImportedModel& model_;
+  ThreadPool& pool_;
+  std::vector<BlockWeights> kept_;  // empty, or one a block, read when first asked for
+  std::vector<bool> read_;
+  BlockWeights now_;
+};
 
 /// False cancels. `done` of `total` in a unit of the stage's own.
 using StageProgress = std::function<bool(const char* stage, uint64_t done, uint64_t total)>;
 
-/// Runs body(index, slot) for every sequence, each on one thread; stops with `cancelled` when told to.
+/// Runs body(index, slot) for every sequence, each on one thread, and returns the failure of the first that
+/// failed. Slots: ThreadPool::parallel_for.
 Status for_sequences(ThreadPool& pool, size_t count,
-                     const std::function<void(size_t index, uint32_t slot)>& body);
-
-/// Hidden states behind the last block, one matrix a sequence.
-std::vector<Matrix> hidden_states(const Network& net, const ModelWeights& w, const Sequences& sequences,
-                                  ThreadPool& pool);
+                     const std::function<Status(size_t index, uint32_t slot)>& body);
 
 /// Sequences drawn from the model itself, token by token at temperature 1, many in lockstep: `count` of
-/// `length` tokens, each made of pieces that start anew. The same seed gives the same tokens.
-Result<Sequences> sample_sequences(const Network& net, const ModelWeights& w, int32_t bos, uint32_t length,
-                                   uint32_t count, uint64_t seed, ThreadPool& pool,
+/// `length` tokens, each made of pieces that start anew. `bytes`: of memory for weights and keys. The same
+/// seed gives the same tokens.
+Result<Sequences> sample_sequences(const Network& net, const ImportedModel& model, uint32_t length,
+                                   uint32_t count, uint64_t seed, uint64_t bytes, ThreadPool& pool,
                                    const StageProgress& progress);
+
+/// Where a forward pass over whole sequences takes its weights from.
+struct WeightSource {
+  const ModelEnds* ends;
+  size_t blocks;
+  std::function<Result<BlockWeights>(size_t block)> block;
+};
 
 struct HeldOut {
   double nll = 0.0;                       ///< nats per token
-  double kld = 0.0, reference_nll = 0.0;  ///< from and of the reference, where there is one
+  double kld = 0.0, reference_nll = 0.0;  ///< from and of the reference
   uint64_t tokens = 0;
 };
-/// Mean loss over the tokens of each sequence from `skip` on. `reference`: hidden states (and weights) of
-/// the float model.
-HeldOut evaluate(const Network& net, const ModelWeights& w, const Sequences& sequences, uint32_t skip,
-                 const ModelWeights* reference, ThreadPool& pool);
+/// Mean loss of `mine` over the tokens of each sequence from `skip` on, and how far it lies from `reference`.
+Result<HeldOut> evaluate(const Network& net, const WeightSource& mine, const WeightSource& reference,
+                         const Sequences& sequences, uint32_t skip, ThreadPool& pool, Spill& spill,
+                         const StageProgress& progress);
 
 }  // namespace minnow::compress

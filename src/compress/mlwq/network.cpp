@@ -95,7 +95,16 @@ namespace {
 
 void linear(const Matrix& x, const Matrix& w, const std::vector<float>& bias, Matrix& y) {
   y.shape(x.rows(), w.rows());
-  multiply_nt(rows_of(x), rows_of(w), y.data(), y.cols());
+  if (2 * x.rows() <= w.rows()) {  // what lies on the right is packed: let that be the smaller one
+    Matrix turned;
+    turned.shape(w.rows(), x.rows());
+    multiply_nt(rows_of(w), rows_of(x), turned.data(), turned.cols());
+    for (size_t t = 0; t < y.rows(); ++t) {
+      for (size_t i = 0; i < y.cols(); ++i) y.row(t)[i] = turned.row(i)[t];
+    }
+  } else {
+    multiply_nt(rows_of(x), rows_of(w), y.data(), y.cols());
+  }
   if (bias.empty()) return;
   for (size_t t = 0; t < y.rows(); ++t) add_scaled(1.0f, bias.data(), y.row(t), y.cols());
 }
@@ -122,17 +131,11 @@ void Network::norm(const NormParameters& p, const Matrix& x, Matrix& y) const {
 }
 
 void Network::norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx,
-                            Write write, NormParameters* gradient) const {
+                            Write write) const {
   if (write == Write::set) dx.reset(x.rows(), x.cols());
   const bool centred = config_.norm == format::NormKind::layer;
-  if (gradient != nullptr && gradient->weight.empty()) {
-    gradient->weight.assign(p.weight.size(), 0.0f);
-    gradient->bias.assign(p.bias.size(), 0.0f);
-  }
   for (size_t t = 0; t < x.rows(); ++t) {
-    norm_row_backward(x.row(t), p.weight.data(), dy.row(t), x.cols(), config_.norm_eps, centred, dx.row(t),
-                      gradient != nullptr ? gradient->weight.data() : nullptr);
-    if (gradient != nullptr && !p.bias.empty()) add_scaled(1.0f, dy.row(t), gradient->bias.data(), x.cols());
+    norm_row_backward(x.row(t), p.weight.data(), dy.row(t), x.cols(), config_.norm_eps, centred, dx.row(t));
   }
 }
 
@@ -161,30 +164,40 @@ void Network::qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, 
 }
 
 void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out) const {
-  forward_with(w, x, t, out, nullptr);
+  attention_input(w, x, t);
+  attend(w, t);
+  feed_forward_input(w, x, t);
+  feed_forward(w, t);
+  close(w, t, out);
 }
 
 void Network::forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& t,
                            Matrix& out) const {
-  forward_with(w, x, t, out, &cache);
+  attention_input(w, x, t);
+  attend(w, t, &cache);
+  feed_forward_input(w, x, t);
+  feed_forward(w, t);
+  close(w, t, out);
 }
 
-void Network::forward_with(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out,
-                           StepCache* cache) const {
-  const format::Config& c = config_;
-  const auto bias = [&](Role r) -> const std::vector<float>& { return w.bias[static_cast<size_t>(r)]; };
-  const bool pre = c.norm_placement == NormPlacement::pre || c.norm_placement == NormPlacement::sandwich;
-  const bool post_residual = c.norm_placement == NormPlacement::post_residual;
+bool Network::norms_inputs() const {
+  return config_.norm_placement == NormPlacement::pre || config_.norm_placement == NormPlacement::sandwich;
+}
 
-  if (pre) {
+void Network::attention_input(const BlockWeights& w, const Matrix& x, Tape& t) const {
+  if (norms_inputs()) {
     norm(w.attn_norm, x, t.attn_in);
   } else {
     t.attn_in = x;
   }
+}
+
+void Network::attend(const BlockWeights& w, Tape& t, StepCache* cache) const {
+  const format::Config& c = config_;
   const bool qk = w.q_norm.present();
-  linear(t.attn_in, w[Role::q], bias(Role::q), qk ? t.q_raw : t.q);
-  linear(t.attn_in, w[Role::k], bias(Role::k), qk ? t.k_raw : t.k);
-  linear(t.attn_in, w[Role::v], bias(Role::v), t.v);
+  linear(t.attn_in, w[Role::q], w.bias_of(Role::q), qk ? t.q_raw : t.q);
+  linear(t.attn_in, w[Role::k], w.bias_of(Role::k), qk ? t.k_raw : t.k);
+  linear(t.attn_in, w[Role::v], w.bias_of(Role::v), t.v);
   if (qk) {
     qk_norm(w.q_norm, c.head_count, t.q_raw, t.q);
     qk_norm(w.k_norm, c.kv_head_count, t.k_raw, t.k);
@@ -197,38 +210,50 @@ void Network::forward_with(const BlockWeights& w, const Matrix& x, Tape& t, Matr
   } else {
     attention(w, t);
   }
-  linear(t.attn, w[Role::o], bias(Role::o), t.attn_branch);
+}
+
+void Network::add_branch(const NormParameters& p, const Matrix& x, const Matrix& branch, Matrix& sum) const {
+  if (!p.present()) {
+    sum_of(x, branch, config_.residual_scale, sum);
+    return;
+  }
   Matrix normed;
-  const auto branch = [&](const NormParameters& p, const Matrix& b) -> const Matrix& {
-    if (!p.present()) return b;
-    norm(p, b, normed);
-    return normed;
-  };
-  sum_of(x, branch(w.attn_post_norm, t.attn_branch), c.residual_scale, t.mid);
-  if (post_residual) {
+  norm(p, branch, normed);
+  sum_of(x, normed, config_.residual_scale, sum);
+}
+
+void Network::feed_forward_input(const BlockWeights& w, const Matrix& x, Tape& t) const {
+  linear(t.attn, w[Role::o], w.bias_of(Role::o), t.attn_branch);
+  add_branch(w.attn_post_norm, x, t.attn_branch, t.mid);
+  if (config_.norm_placement == NormPlacement::post_residual) {
     std::swap(t.mid_raw, t.mid);
     norm(w.attn_norm, t.mid_raw, t.mid);
   }
-
-  if (c.block == BlockKind::parallel) {
+  if (config_.block == BlockKind::parallel) {
     t.ffn_in = t.attn_in;
-  } else if (pre) {
+  } else if (norms_inputs()) {
     norm(w.ffn_norm, t.mid, t.ffn_in);
   } else {
     t.ffn_in = t.mid;
   }
-  linear(t.ffn_in, w[Role::up], bias(Role::up), t.up);
+}
+
+void Network::feed_forward(const BlockWeights& w, Tape& t) const {
+  linear(t.ffn_in, w[Role::up], w.bias_of(Role::up), t.up);
   const bool gated = !w[Role::gate].empty();
-  if (gated) linear(t.ffn_in, w[Role::gate], bias(Role::gate), t.gate);
-  t.inner.shape(x.rows(), t.up.cols());
+  if (gated) linear(t.ffn_in, w[Role::gate], w.bias_of(Role::gate), t.gate);
+  t.inner.shape(t.up.rows(), t.up.cols());
   constexpr ::Activation kKinds[] = {::Activation::silu, ::Activation::gelu_tanh, ::Activation::gelu_erf,
                                      ::Activation::relu};
   const ActivationArgs act{gated ? t.gate.data() : t.up.data(), gated ? t.up.data() : nullptr, t.inner.data(),
-                           t.inner.size(), kKinds[static_cast<size_t>(c.activation)]};
+                           t.inner.size(), kKinds[static_cast<size_t>(config_.activation)]};
   kernels_.activation->fn(&act);
-  linear(t.inner, w[Role::down], bias(Role::down), t.ffn_branch);
-  sum_of(t.mid, branch(w.ffn_post_norm, t.ffn_branch), c.residual_scale, out);
-  if (post_residual) {
+}
+
+void Network::close(const BlockWeights& w, Tape& t, Matrix& out) const {
+  linear(t.inner, w[Role::down], w.bias_of(Role::down), t.ffn_branch);
+  add_branch(w.ffn_post_norm, t.mid, t.ffn_branch, out);
+  if (config_.norm_placement == NormPlacement::post_residual) {
     std::swap(t.out_raw, out);
     norm(w.ffn_norm, t.out_raw, out);
   }
@@ -245,10 +270,10 @@ void Network::activation_backward(Tape& t, const Matrix& dinner) const {
                       gated ? dup.data() : nullptr);
 }
 
-void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Matrix& dout, Matrix& dx,
-                       BlockGradients* g) const {
+void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Matrix& dout,
+                       Matrix& dx) const {
   const format::Config& c = config_;
-  const bool pre = c.norm_placement == NormPlacement::pre || c.norm_placement == NormPlacement::sandwich;
+  const bool pre = norms_inputs();
   const bool post_residual = c.norm_placement == NormPlacement::post_residual;
   const auto dy = [&](Role r) -> Matrix& { return t.dy[static_cast<size_t>(r)]; };
   // d(input) of a linear from d(output)
@@ -257,12 +282,11 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
     multiply_nn(rows_of(dy(r)), rows_of(w[r]), out.data(), out.cols(), write);
   };
   // d(branch) from d(sum): through residual scale and post-norm
-  const auto into_branch = [&](const Matrix& dsum, const NormParameters& p, const Matrix& raw, Matrix& d,
-                               NormParameters* gp) {
+  const auto into_branch = [&](const Matrix& dsum, const NormParameters& p, const Matrix& raw, Matrix& d) {
     Matrix scaled = dsum;
     scale_all(scaled, c.residual_scale);
     if (p.present()) {
-      norm_backward(p, raw, scaled, d, Write::set, gp);
+      norm_backward(p, raw, scaled, d, Write::set);
     } else {
       d = std::move(scaled);
     }
@@ -270,11 +294,11 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
 
   Matrix dsum, dmid, tmp, dattn_in;
   if (post_residual) {
-    norm_backward(w.ffn_norm, t.out_raw, dout, dsum, Write::set, g ? &g->ffn_norm : nullptr);
+    norm_backward(w.ffn_norm, t.out_raw, dout, dsum, Write::set);
   } else {
     dsum = dout;
   }
-  into_branch(dsum, w.ffn_post_norm, t.ffn_branch, dy(Role::down), g ? &g->ffn_post_norm : nullptr);
+  into_branch(dsum, w.ffn_post_norm, t.ffn_branch, dy(Role::down));
   through(Role::down, tmp, Write::set);
   activation_backward(t, tmp);
   through(Role::up, tmp, Write::set);
@@ -283,37 +307,35 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
   if (c.block == BlockKind::parallel) {
     dattn_in = tmp;
   } else if (pre) {
-    norm_backward(w.ffn_norm, t.mid, tmp, dmid, Write::add, g ? &g->ffn_norm : nullptr);
+    norm_backward(w.ffn_norm, t.mid, tmp, dmid, Write::add);
   } else {
     add_scaled(1.0f, tmp.data(), dmid.data(), dmid.size());
   }
   if (post_residual) {
     Matrix d;
-    norm_backward(w.attn_norm, t.mid_raw, dmid, d, Write::set, g ? &g->attn_norm : nullptr);
+    norm_backward(w.attn_norm, t.mid_raw, dmid, d, Write::set);
     dmid = std::move(d);
   }
-  into_branch(dmid, w.attn_post_norm, t.attn_branch, dy(Role::o), g ? &g->attn_post_norm : nullptr);
+  into_branch(dmid, w.attn_post_norm, t.attn_branch, dy(Role::o));
   through(Role::o, tmp, Write::set);
   attention_backward(w, t, tmp, dy(Role::q), dy(Role::k), dy(Role::v));
   rotate(w.rope, c.head_count, dy(Role::q), true);
   rotate(w.rope, c.kv_head_count, dy(Role::k), true);
   if (w.q_norm.present()) {
     const bool full = c.qk_norm == format::QkNorm::full;
-    const auto back = [&](const NormParameters& p, const Matrix& raw, Matrix& d, uint32_t heads,
-                          NormParameters* gp) {
+    const auto back = [&](const NormParameters& p, const Matrix& raw, Matrix& d, uint32_t heads) {
       const size_t dim = full ? raw.cols() : c.head_dim, parts = full ? 1 : heads;
-      if (gp != nullptr && gp->weight.empty()) gp->weight.assign(p.weight.size(), 0.0f);
       Matrix out(d.rows(), d.cols());
       for (size_t r = 0; r < raw.rows(); ++r) {
         for (size_t h = 0; h < parts; ++h) {
           norm_row_backward(raw.row(r) + h * dim, p.weight.data(), d.row(r) + h * dim, dim, c.norm_eps, false,
-                            out.row(r) + h * dim, gp != nullptr ? gp->weight.data() : nullptr);
+                            out.row(r) + h * dim);
         }
       }
       d = std::move(out);
     };
-    back(w.q_norm, t.q_raw, dy(Role::q), c.head_count, g ? &g->q_norm : nullptr);
-    back(w.k_norm, t.k_raw, dy(Role::k), c.kv_head_count, g ? &g->k_norm : nullptr);
+    back(w.q_norm, t.q_raw, dy(Role::q), c.head_count);
+    back(w.k_norm, t.k_raw, dy(Role::k), c.kv_head_count);
   }
   through(Role::q, tmp, Write::set);
   through(Role::k, tmp, Write::add);
@@ -321,7 +343,7 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
   if (!dattn_in.empty()) add_scaled(1.0f, dattn_in.data(), tmp.data(), tmp.size());
   dx = std::move(dmid);
   if (pre) {
-    norm_backward(w.attn_norm, x, tmp, dx, Write::add, g ? &g->attn_norm : nullptr);
+    norm_backward(w.attn_norm, x, tmp, dx, Write::add);
   } else {
     add_scaled(1.0f, tmp.data(), dx.data(), dx.size());
   }
@@ -371,7 +393,7 @@ void Network::finish(const Matrix& x, const NormParameters& p, const Matrix& pro
 }
 
 void Network::finish_backward(const Matrix& x, const NormParameters& p, const Matrix& projection,
-                              const Matrix& dy, Matrix& dx, NormParameters* gradient) const {
+                              const Matrix& dy, Matrix& dx) const {
   Matrix dnormed;
   if (projection.empty()) {
     dnormed = dy;
@@ -380,7 +402,7 @@ void Network::finish_backward(const Matrix& x, const NormParameters& p, const Ma
     multiply_nn(rows_of(dy), rows_of(projection), dnormed.data(), dnormed.cols());
   }
   if (p.present()) {
-    norm_backward(p, x, dnormed, dx, Write::set, gradient);
+    norm_backward(p, x, dnormed, dx, Write::set);
   } else {
     dx = std::move(dnormed);
   }

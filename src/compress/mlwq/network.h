@@ -46,6 +46,7 @@ struct BlockWeights {
   int32_t rope = -1;
   Matrix& operator[](Role r) { return w[static_cast<size_t>(r)]; }
   const Matrix& operator[](Role r) const { return w[static_cast<size_t>(r)]; }
+  const std::vector<float>& bias_of(Role r) const { return bias[static_cast<size_t>(r)]; }
 };
 
 Result<BlockWeights> read_block(const ImportedLayer& layer, ThreadPool& pool);
@@ -67,11 +68,6 @@ struct Tape {
   const Matrix& input(Role role) const;
 };
 
-/// Gradients of a block's norms and biases, summed over sequences.
-struct BlockGradients {
-  NormParameters attn_norm, attn_post_norm, ffn_norm, ffn_post_norm, q_norm, k_norm;
-};
-
 /// Keys and values of one block for sequences that grow together, a token of each at a time.
 struct StepCache {
   std::vector<Matrix> k, v;  // one a sequence, (tokens, kv heads * head_dim)
@@ -91,9 +87,8 @@ class Network {
   /// The same for one more token of each of several sequences: row i of x is that of sequence i. The caller
   /// counts cache.position on.
   void forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& tape, Matrix& out) const;
-  /// dx = gradient at the block's input, from that at its output; fills tape.dy. `gradients` may be null.
-  void backward(const BlockWeights& w, const Matrix& x, Tape& tape, const Matrix& dout, Matrix& dx,
-                BlockGradients* gradients) const;
+  /// dx = gradient at the block's input, from that at its output; fills tape.dy.
+  void backward(const BlockWeights& w, const Matrix& x, Tape& tape, const Matrix& dout, Matrix& dx) const;
 
   /// The hidden state before the first block. `embedding` (vocab, embedding), `in` (hidden, embedding) or
   /// empty.
@@ -106,7 +101,7 @@ class Network {
   /// Final norm, and the projection in front of the head where there is one.
   void finish(const Matrix& x, const NormParameters& norm, const Matrix& out_projection, Matrix& y) const;
   void finish_backward(const Matrix& x, const NormParameters& norm, const Matrix& out_projection,
-                       const Matrix& dy, Matrix& dx, NormParameters* gradient) const;
+                       const Matrix& dy, Matrix& dx) const;
 
   /// logits (rows, vocab) = head applied to rows of finish()'s result, scale and soft cap included.
   void logits(const Rows& y, const Matrix& head, const std::vector<float>& bias, Matrix& out) const;
@@ -114,10 +109,18 @@ class Network {
   void logits_backward(const Matrix& logits, Matrix& dlogits) const;
 
  private:
-  void forward_with(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out, StepCache* cache) const;
+  /// The steps of forward(), each from what the one before left in the tape.
+  void attention_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;     // attn_in
+  void attend(const BlockWeights& w, Tape& tape, StepCache* cache = nullptr) const;   // attn from attn_in
+  void feed_forward_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;  // mid, ffn_in from attn
+  void feed_forward(const BlockWeights& w, Tape& tape) const;                         // inner from ffn_in
+  void close(const BlockWeights& w, Tape& tape, Matrix& out) const;                   // from mid and inner
+  bool norms_inputs() const;
+  /// sum = x + residual scale * branch, the branch through its post-norm where there is one.
+  void add_branch(const NormParameters& p, const Matrix& x, const Matrix& branch, Matrix& sum) const;
   void norm(const NormParameters& p, const Matrix& x, Matrix& y) const;
-  void norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx, Write write,
-                     NormParameters* gradient) const;
+  void norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx,
+                     Write write) const;
   /// Row t by the angles of position t, or all rows by those of `position`.
   void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse, const size_t* position = nullptr) const;
   void qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, Matrix& y) const;

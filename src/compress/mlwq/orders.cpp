@@ -100,10 +100,10 @@ QuantisedLinear store(const std::string& name, const GptqResult& result, const S
                       const Sequence& sequence, const Order& row_order, const Order& file_order) {
   QuantisedLinear out;
   out.name = name;
-  out.rows = static_cast<uint32_t>(result.values.rows());
-  out.cols = static_cast<uint32_t>(result.values.cols());
-  out.order = file_order;
   const size_t groups = sequence.groups.size();
+  out.rows = static_cast<uint32_t>(result.grids.size() / groups);
+  out.cols = static_cast<uint32_t>(sequence.channels.size());
+  out.order = file_order;
   std::vector<uint32_t> place(out.cols), group_place(groups);  // stored -> in the sequence
   for (uint32_t i = 0; i < out.cols; ++i) place[sequence.slot[i]] = i;
   for (uint32_t g = 0; g < groups; ++g) group_place[sequence.group_slot[g]] = g;

@@ -32,7 +32,7 @@ struct HeadPass {
   std::vector<double> outputs;
   double nll = 0.0;
 
-  void run(const Network& net, const ModelWeights& w, const Matrix& x, const std::vector<int32_t>& ids,
+  void run(const Network& net, const ModelEnds& w, const Matrix& x, const std::vector<int32_t>& ids,
            uint64_t seed) {
     net.finish(x, w.final_norm, w.out, finished);
     dfinished.shape(finished.rows(), finished.cols());
@@ -83,92 +83,130 @@ void normalise_rows(LinearSensitivity& s, std::vector<double> outputs) {
 
 }  // namespace
 
-Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& w, const Sequences& sequences,
-                                        bool weighted, uint64_t seed, ThreadPool& pool,
-                                        const StageProgress& progress) {
-  const size_t blocks = w.blocks.size(), count = sequences.size(), round = pool.threads();
-  Sensitivity out;
-  out.blocks.resize(blocks);
-  out.token_weights.resize(count);
-  const uint64_t work = count * (blocks * 2 + 1);
+Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedModel& model,
+                                           const Sequences& sequences, bool weighted, uint64_t seed,
+                                           ThreadPool& pool, Spill& spill, const BlockVisitor& visit,
+                                           const StageProgress& progress) {
+  const size_t blocks = model.layers.size(), count = sequences.size(), round = pool.threads();
+  const size_t hidden = size_t{net.tokens()} * net.config().hidden_size;
   uint64_t done = 0;
-  const auto tick = [&](size_t n) { return !progress || progress("sensitivity", done += n, work); };
-  std::vector<std::vector<Matrix>> x(round, std::vector<Matrix>(blocks + 1));
-  std::vector<Tape> tapes(round);
-  std::vector<HeadPass> heads(round);
-  std::vector<Matrix> dx(round);
-  std::vector<double> head_outputs(w.head_matrix().rows(), 0.0);
-  std::vector<std::array<std::vector<double>, kRoles>> outputs(blocks);
-  out.embedding_channels.assign(w.embedding.cols(), 0.0);
-  out.token_share.assign(w.embedding.rows(), 0.0);
+  const uint64_t work = count * (blocks * 4 + 1);
+  const auto tick = [&](size_t n) -> Status {
+    if (!progress || progress("sensitivity", done += n, work)) return {};
+    return fail(Code::cancelled, "cancelled");
+  };
+  EndSensitivity out;
   double tokens = 0.0;
+  std::vector<Tape> tapes(round);
+  std::vector<Matrix> in(round), x(round), dx(round);
+  MINNOW_ASSIGN(MatrixStore gradients, MatrixStore::create(count, hidden, spill));
+  std::vector<MatrixStore> inputs(blocks);  // of every block
+  for (size_t b = 0; b < blocks; ++b) {
+    MINNOW_ASSIGN(inputs[b], MatrixStore::create(count, hidden, spill));
+  }
+  MatrixStore& behind = gradients;  // the last block's outputs, until their gradients take their place
 
-  for (size_t first = 0; first < count; first += round) {
-    const size_t n = std::min(round, count - first);
-    MINNOW_TRY(for_sequences(pool, n, [&](size_t i, uint32_t) {
-      const auto& ids = sequences[first + i];
-      net.embed(ids, w.embedding, w.in, x[i][0]);
-      for (size_t b = 0; b < blocks; ++b) net.forward(w.blocks[b], x[i][b], tapes[i], x[i][b + 1]);
-      heads[i].run(net, w, x[i][blocks], ids, seed + first + i);
-      net.finish_backward(x[i][blocks], w.final_norm, w.out, heads[i].dfinished, dx[i], nullptr);
-      out.token_weights[first + i].resize(blocks);
+  {
+    MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));
+    MINNOW_TRY(for_sequences(pool, count, [&](size_t s, uint32_t slot) {
+      net.embed(sequences[s], ends.embedding, ends.in, x[slot]);
+      return inputs[0].put(s, x[slot]);
     }));
-    for (size_t i = 0; i < n; ++i) {
-      tokens += static_cast<double>(x[i][0].rows());
-      out.nll += heads[i].nll;
-      for (size_t v = 0; v < head_outputs.size(); ++v) head_outputs[v] += heads[i].outputs[v];
-      std::vector<float>& weights = heads[i].token_weights;
-      if (!weighted) level(weights);
-      add_moments(out.head.moments, heads[i].finished, weights.data(), pool);
-    }
-    if (!tick(n * (blocks + 1))) return fail(Code::cancelled, "cancelled");
-    for (size_t b = blocks; b-- > 0;) {
-      MINNOW_TRY(for_sequences(pool, n, [&](size_t i, uint32_t) {
-        Matrix unused, before;
-        net.forward(w.blocks[b], x[i][b], tapes[i], unused);
-        net.backward(w.blocks[b], x[i][b], tapes[i], dx[i], before, nullptr);
-        dx[i] = std::move(before);
-      }));
-      for (size_t i = 0; i < n; ++i) {
-        for (Role r : kAllRoles) {
-          if (w.blocks[b][r].empty()) continue;
-          const auto role = static_cast<size_t>(r);
-          std::vector<float>& weights = out.token_weights[first + i][b][role];
-          add_squares(tapes[i].dy[role], weights, outputs[b][role]);
-          if (!weighted) level(weights);
-          add_moments(out.blocks[b].linear[role].moments, tapes[i].input(r), weights.data(), pool);
-        }
-      }
-      if (!tick(n)) return fail(Code::cancelled, "cancelled");
-    }
-    Matrix dembedding;
-    for (size_t i = 0; i < n; ++i) {
-      net.embed_backward(dx[i], w.in, dembedding);
-      for (size_t t = 0; t < dembedding.rows(); ++t) {
-        out.token_share[static_cast<size_t>(sequences[first + i][t])] += 1.0;
-        for (size_t c = 0; c < dembedding.cols(); ++c)
-          out.embedding_channels[c] += double{dembedding.row(t)[c]} * dembedding.row(t)[c];
-      }
+  }
+  for (size_t b = 0; b < blocks; ++b) {
+    MINNOW_ASSIGN(const BlockWeights w, read_block(model.layers[b], pool));
+    for (size_t first = 0; first < count; first += round) {
+      const size_t n = std::min(round, count - first);
+      const auto forward = [&](size_t i, uint32_t) -> Status {
+        MINNOW_TRY(inputs[b].get(first + i, in[i]));
+        net.forward(w, in[i], tapes[i], x[i]);
+        return (b + 1 < blocks ? inputs[b + 1] : behind).put(first + i, x[i]);
+      };
+      MINNOW_TRY(for_sequences(pool, n, forward));
+      MINNOW_TRY(tick(n));
     }
   }
-  for (double& v : out.embedding_channels) v /= tokens;
-  for (double& v : out.token_share) v /= tokens;
-  normalise_rows(out.head, std::move(head_outputs));
-  out.head.tokens = tokens;
-  for (size_t b = 0; b < blocks; ++b) {
+  {
+    MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));
+    std::vector<HeadPass> heads(round);
+    std::vector<double> head_outputs(ends.head_matrix().rows(), 0.0);
+    for (size_t first = 0; first < count; first += round) {
+      const size_t n = std::min(round, count - first);
+      const auto head = [&](size_t i, uint32_t) -> Status {
+        MINNOW_TRY(behind.get(first + i, x[i]));
+        heads[i].run(net, ends, x[i], sequences[first + i], seed + first + i);
+        net.finish_backward(x[i], ends.final_norm, ends.out, heads[i].dfinished, dx[i]);
+        return gradients.put(first + i, dx[i]);
+      };
+      MINNOW_TRY(for_sequences(pool, n, head));
+      for (size_t i = 0; i < n; ++i) {
+        tokens += static_cast<double>(x[i].rows());
+        out.nll += heads[i].nll;
+        for (size_t v = 0; v < head_outputs.size(); ++v) head_outputs[v] += heads[i].outputs[v];
+        if (!weighted) level(heads[i].token_weights);
+        add_moments(out.head.moments, heads[i].finished, heads[i].token_weights.data(), pool);
+      }
+      MINNOW_TRY(tick(n));
+    }
+    normalise_rows(out.head, std::move(head_outputs));
+    out.head.tokens = tokens;
+    out.nll /= tokens;
+  }
+  for (size_t b = blocks; b-- > 0;) {
+    MINNOW_ASSIGN(const BlockWeights w, read_block(model.layers[b], pool));
+    BlockSensitivity found;
+    found.token_weights.resize(count);
+    std::array<std::vector<double>, kRoles> outputs;
+    for (size_t first = 0; first < count; first += round) {
+      const size_t n = std::min(round, count - first);
+      const auto back = [&](size_t i, uint32_t) -> Status {
+        MINNOW_TRY(inputs[b].get(first + i, in[i]));
+        MINNOW_TRY(gradients.get(first + i, dx[i]));
+        net.forward(w, in[i], tapes[i], x[i]);
+        net.backward(w, in[i], tapes[i], dx[i], x[i]);
+        return gradients.put(first + i, x[i]);
+      };
+      MINNOW_TRY(for_sequences(pool, n, back));
+      for (size_t i = 0; i < n; ++i) {
+        for (Role r : kAllRoles) {
+          if (w[r].empty()) continue;
+          const auto role = static_cast<size_t>(r);
+          std::vector<float>& weights = found.token_weights[first + i][role];
+          add_squares(tapes[i].dy[role], weights, outputs[role]);
+          if (!weighted) level(weights);
+          add_moments(found.linear[role].moments, tapes[i].input(r), weights.data(), pool);
+        }
+      }
+      MINNOW_TRY(tick(3 * n));
+    }
+    inputs[b] = MatrixStore();
     for (size_t role = 0; role < kRoles; ++role) {
-      LinearSensitivity& s = out.blocks[b].linear[role];
+      LinearSensitivity& s = found.linear[role];
       if (s.moments.empty()) continue;
-      normalise_rows(s, std::move(outputs[b][role]));
+      normalise_rows(s, std::move(outputs[role]));
       s.tokens = tokens;
       const auto mean = static_cast<float>(s.moments.weight / tokens);
       if (!(mean > 0.0f)) continue;
-      for (auto& sequence : out.token_weights) {
-        for (float& v : sequence[b][role]) v /= mean;
+      for (auto& sequence : found.token_weights) {
+        for (float& v : sequence[role]) v /= mean;
       }
     }
+    MINNOW_TRY(visit(b, w, std::move(found)));
   }
-  out.nll /= tokens;
+  MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));
+  out.embedding_channels.assign(ends.embedding.cols(), 0.0);
+  out.token_share.assign(ends.embedding.rows(), 0.0);
+  Matrix dembedding;
+  for (size_t s = 0; s < count; ++s) {
+    MINNOW_TRY(gradients.get(s, dx[0]));
+    net.embed_backward(dx[0], ends.in, dembedding);
+    for (size_t t = 0; t < dembedding.rows(); ++t) {
+      out.token_share[static_cast<size_t>(sequences[s][t])] += 1.0 / tokens;
+      for (size_t c = 0; c < dembedding.cols(); ++c)
+        out.embedding_channels[c] += double{dembedding.row(t)[c]} * dembedding.row(t)[c];
+    }
+  }
+  for (double& v : out.embedding_channels) v /= tokens;
   return out;
 }
 

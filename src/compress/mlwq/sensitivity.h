@@ -7,6 +7,9 @@
 // with e_i the rows of E and G_i the mean square of g_ti: per linear, the Kronecker form of the Fisher
 // matrix with the rows' own scales kept and each token weighed by how much it matters. These nats are
 // comparable across linears, blocks, embedding and head, which is what lets one budget span them all.
+//
+// The passes go block by block over all sequences: the weights and second moments of one block are in
+// memory at a time, and the inputs of all blocks in the spill.
 #pragma once
 
 #include <cstdint>
@@ -25,22 +28,26 @@ struct LinearSensitivity {
 
 struct BlockSensitivity {
   std::array<LinearSensitivity, kRoles> linear;
+  /// [sequence][role][token], normalised to a mean of 1 in each linear.
+  std::vector<std::array<std::vector<float>, kRoles>> token_weights;
 };
 
-struct Sensitivity {
-  std::vector<BlockSensitivity> blocks;
+/// What lies outside of the blocks.
+struct EndSensitivity {
   LinearSensitivity head;
   /// The embedding as a look-up: mean square gradient of each channel per token, and each token's share.
   std::vector<double> embedding_channels;  // (embedding size)
   std::vector<double> token_share;         // (vocab)
-  /// Token weights: [sequence][block][role][token], normalised to a mean of 1 in each linear.
-  std::vector<std::vector<std::array<std::vector<float>, kRoles>>> token_weights;
-  double nll = 0.0;  // of the float model on these sequences
+  double nll = 0.0;                        // of the float model on these sequences
 };
 
+/// Receives each block's sensitivity, the last block first, with its weights.
+using BlockVisitor = std::function<Status(size_t block, const BlockWeights& weights, BlockSensitivity found)>;
+
 /// `weighted` false: every token counts the same in the moments, as in GPTQ.
-Result<Sensitivity> measure_sensitivity(const Network& net, const ModelWeights& w, const Sequences& sequences,
-                                        bool weighted, uint64_t seed, ThreadPool& pool,
-                                        const StageProgress& progress);
+Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedModel& model,
+                                           const Sequences& sequences, bool weighted, uint64_t seed,
+                                           ThreadPool& pool, Spill& spill, const BlockVisitor& visit,
+                                           const StageProgress& progress);
 
 }  // namespace minnow::compress

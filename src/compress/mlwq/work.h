@@ -1,0 +1,61 @@
+// One linear on its way through the compressor: what it is, how its channels lie, what was found of it.
+#pragma once
+
+#include <vector>
+
+#include "compress/mlwq/checkpoint.h"
+#include "compress/mlwq/mlwq.h"
+#include "compress/mlwq/orders.h"
+
+namespace minnow::compress {
+
+struct Work {
+  const ImportedLinear* source = nullptr;
+  Role role = Role::q;  // in its block, if it is of one
+  CalibratedLinear found;
+  const Order* stored = nullptr;               // order of the inputs, where it is free
+  const Order* rows = nullptr;                 // order of the outputs, or null
+  const Order* file_order = nullptr;           // o only: the order a file with several widths must name
+  bool skippable = false, by_channel = false;  // up, down
+  size_t chosen = 0;                           // of found.candidates
+
+  uint32_t outputs() const { return source->weight.rows; }
+  uint32_t inputs() const { return source->weight.cols; }
+  const Candidate& candidate() const { return found.candidates[chosen]; }
+  const Scheme& scheme() const { return candidate().scheme; }
+  bool gathers(const Scheme& s) const { return file_order != nullptr && s.slabs.size() > 1; }
+  format::Layout layout(const Scheme& s) const;
+  uint64_t bytes(const Scheme& s) const;
+  /// The order of the inputs as the chosen scheme has them.
+  const Order& input_order() const { return gathers(scheme()) ? *file_order : *stored; }
+  /// Of the outputs; empty: as they come.
+  const Order& output_order() const;
+};
+
+/// H with its channels in some order, and the factor of its inverse. Both empty for round to nearest, which
+/// knows no inputs.
+struct Prepared {
+  Matrix h;
+  Factor factor;
+};
+Result<Prepared> prepare(const Moments& m, const Order& order, const MlwqOptions& options, ThreadPool& pool);
+GptqOptions gptq_options(const MlwqOptions& options, uint32_t descents);
+
+/// Salience, and the loss and size of every way to store the linear. `w` holds its weights; what is found
+/// goes to work.found, whose sensitivity is there already.
+Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& options, ThreadPool& pool);
+
+/// Sensitivity for round to nearest, which knows no calibration: every weight matters as its square does.
+LinearSensitivity indifferent(const Matrix& w);
+
+/// Quantises w (rows in the source's order) by the chosen scheme; w then holds what the codes stand for.
+Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, Matrix& w,
+                                      const MlwqOptions& options, ThreadPool& pool);
+
+/// The linear of the chosen scheme with all codes zero: for measuring what a file takes.
+QuantisedLinear blank_linear(const Work& work);
+
+/// Of --paper: which candidate is which.
+inline constexpr size_t kPaperSplit = 0, kPaperUniform = 1, kPaperDropped = 2;
+
+}  // namespace minnow::compress
