@@ -40,15 +40,15 @@ TEST_F(Generate, Defaults) {
 }
 
 TEST_F(Generate, GreedyIsTheSameHoweverTheWorkIsCut) {
-  const std::string expected = greedy_text(24);
-  ASSERT_GT(expected.size(), 40u);
-  EXPECT_EQ(greedy_text(24), expected);
-  for (const uint32_t threads : {1u, 2u, 3u}) {
+  const std::string expected = greedy_text(12);  // by one thread
+  ASSERT_GT(expected.size(), 20u);
+  EXPECT_EQ(greedy_text(12), expected);
+  for (const uint32_t threads : {2u, 3u}) {
     const Engine other = make_engine(threads);
     const Model model = load_model(other, books_path());
     for (const uint32_t chunk : {0u, 5u}) {
       const Session s = make_session(model, 256, MINNOW_KV_F32, chunk);
-      EXPECT_EQ(generate_text(s, kPrompt, greedy_params(24)).text, expected)
+      EXPECT_EQ(generate_text(s, kPrompt, greedy_params(12)).text, expected)
           << threads << " threads, chunks of " << chunk;
     }
   }
