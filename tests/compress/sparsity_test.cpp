@@ -395,7 +395,7 @@ TEST_P(EveryFamily, TakesThresholdsAndRuns) {
     compress(GetParam(), dir.file("m.mnw"), storage, 32);
     SparsityOptions o;
     o.share = 0.5;
-    o.threads = 2;
+    o.threads = 1;
     for (const SparsityMethod method : {SparsityMethod::chess, SparsityMethod::best}) {
       o.method = method;
       const auto report = add_sparsity(dir.file("m.mnw"), o, dir.file("s.mnw"));
@@ -409,7 +409,7 @@ TEST_P(EveryFamily, TakesThresholdsAndRuns) {
         EXPECT_EQ(w.gate_thresholds != nullptr, gated);
         EXPECT_NE(w.down->thresholds, nullptr);
       }
-      const Engine engine = make_engine();
+      const Engine engine = make_engine(1);
       const Model model = load_model(engine, dir.file("s.mnw"));
       const std::vector<int32_t> tokens = some_tokens(24, 3, opened.weights->config().vocab_size);
       expect_same(first_logits(model, tokens, MINNOW_SPARSITY_ON, 1),
@@ -427,6 +427,7 @@ TEST(Sparsity, RemakingKeepsTheCodes) {
   compress(MINNOW_TEST_DATA "/arch/llama-tied-gqa", dir.file("m.mnw"), Storage::w3, 32);
   SparsityOptions o;
   o.method = SparsityMethod::chess;
+  o.threads = 1;
   ASSERT_TRUE(add_sparsity(dir.file("m.mnw"), o, dir.file("a.mnw")).ok());
   o.share = 0.3;
   ASSERT_TRUE(add_sparsity(dir.file("m.mnw"), o, dir.file("b.mnw")).ok());
