@@ -277,6 +277,25 @@ TEST_F(Books, SkippingIsMaskingToTheBit) {
   }
 }
 
+TEST_F(Books, WhereLittleIsLeftOutAllIsRead) {
+  const Opened o(with(SparsityMethod::chess, 0.5));
+  const std::vector<int32_t> tokens = held_out(o, 32);
+  // Bytes not read for those left out: none, those of some parts, nearly all.
+  for (const auto& [scale, least, most] : {std::tuple{0.2f, 0.0, 0.0}, {1.0f, 0.3, 0.9}, {5.0f, 0.95, 1.1}}) {
+    exec::Decoder d = o.decoder(32, true, nullptr, scale);
+    for (const int32_t t : tokens) ASSERT_TRUE(d.forward({&t, 1}).ok());
+    const exec::SparsityCounts c = d.sparsity_counts();
+    EXPECT_GT(c.skipped_weights, c.maskable_weights / 20) << scale;
+    double bytes = 0.0;  // of what may be left out
+    for (const model::LayerWeights& w : o.weights->layers)
+      for (const auto* linear : {w.q, w.o, w.up, w.down}) bytes += static_cast<double>(linear->bytes());
+    const double left_out = static_cast<double>(c.skipped_weights) / static_cast<double>(c.maskable_weights),
+                 not_read = static_cast<double>(c.bytes_skipped) / (bytes * static_cast<double>(c.tokens));
+    EXPECT_GE(not_read / left_out, least) << scale;
+    EXPECT_LE(not_read / left_out, most) << scale;
+  }
+}
+
 /// sum of (up act(gate))^2 that masks of several files leave out.
 class ProductErrors : public exec::Probe {
  public:
