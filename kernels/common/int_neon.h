@@ -125,6 +125,23 @@ static inline VecI vi_dot_wide(VecI acc, VecB codes, VecB x) {
 }
 #endif
 
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+// Eight bytes of two rows.
+static inline VecB vb_pair8(const int8_t* a, const int8_t* b) {
+  return vreinterpretq_u8_s8(vcombine_s8(vld1_s8(a), vld1_s8(b)));
+}
+// acc[2 i + j] += row i of a times row j of b, rows of eight bytes.
+static inline VecI vi_matrix(VecI acc, VecB a, VecB b) {
+  return vmmlaq_s32(acc, vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b));
+}
+static inline VecI vi_even(VecI a, VecI b) {
+  return vuzp1q_s32(a, b);
+}
+static inline VecI vi_odd(VecI a, VecI b) {
+  return vuzp2q_s32(a, b);
+}
+#endif
+
 // The same for int32 lanes, whatever Dots is.
 static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 #if defined(__ARM_FEATURE_DOTPROD)

@@ -1,11 +1,15 @@
 // The body of the SIMD variants: kVectors vectors of outputs by kColumns columns in registers. The ISA file
-// defines MINNOW_GEMM_VECTORS and MINNOW_GEMM_COLUMNS by its number of registers.
+// defines MINNOW_GEMM_VECTORS and MINNOW_GEMM_COLUMNS by its number of registers, and MINNOW_GEMM_MATRIX
+// where it multiplies matrices.
 #pragma once
 
 #include MINNOW_INT
 
 #include "kernels/common/quantised.h"
 #include "kernels/gemm/gemm.h"
+#ifdef MINNOW_GEMM_MATRIX
+#include "kernels/gemm/matrix_group.h"
+#endif
 
 namespace {
 
@@ -76,9 +80,14 @@ static inline void tile(const GemmArgs* args, size_t m, size_t r) {
   const float* zs = args->x.zs + m * args->x.group_stride;
   alignas(64) float total[kUsed][kCount][kLanes];
   for (size_t k = 0, g = 0; k < args->k; k += args->group, ++g) {
+    const size_t end = args->k - k < args->group ? args->k : k + args->group;
     VecI acc[kUsed][kCount];
-    tile_group<kSums, kCount, kUsed>(codes, x, args->x.stride, k,
-                                     args->k - k < args->group ? args->k : k + args->group, acc);
+#ifdef MINNOW_GEMM_MATRIX
+    if constexpr (kCount % 2 == 0)
+      matrix_group<kCount, kUsed>(codes, x, args->x.stride, k, end, acc);
+    else
+#endif
+      tile_group<kSums, kCount, kUsed>(codes, x, args->x.stride, k, end, acc);
     for (int v = 0; v < kUsed; ++v) {
       const VecF s = v_load(args->scales + g * args->rows + r + (size_t)v * kLanes);
       const VecF z = v_load(args->zeros + g * args->rows + r + (size_t)v * kLanes);

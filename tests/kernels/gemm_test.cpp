@@ -111,7 +111,8 @@ class Gemm : public kernel_test::KernelTest<GemmKernel> {
     Inputs x(random, m, k, group, fill);
     Tile tile(kernel_test::up(rows, 16), k, group);
     const ExpandArgs expand = expand_args(w, packed, layout, 0, 0, tile);
-    select_expand(ExpandOp::expand_u8_wn, GetParam().isa)->fn(&expand);
+    // Of this level or, where it has none of its own, of the one below.
+    select_expand(ExpandOp::expand_u8_wn, GetParam().isa * 2 - 1)->fn(&expand);
     Guarded<float> y(m * rows), bias(rows);
     for (float& v : y) v = random.normal();
     for (float& v : bias) v = random.normal();
