@@ -63,6 +63,82 @@ TEST_F(Mlwq, MomentsAreSumsOverTokens) {
   }
 }
 
+TEST_F(Mlwq, DriftIsASumOverTokens) {
+  const Matrix x = inputs(50, 37, 1), wanted = inputs(50, 300, 2), had = inputs(50, 300, 3);
+  std::vector<float> weights(50);
+  for (size_t t = 0; t < weights.size(); ++t) weights[t] = 0.5f + static_cast<float>(t % 3);
+  Matrix all, none;
+  add_drift(all, wanted, had, x, weights.data(), *pool);
+  add_drift(all, wanted, had, x, nullptr, *pool);
+  add_drift(none, had, had, x, nullptr, *pool);
+  for (size_t i = 0; i < 300; ++i) {
+    for (size_t j = 0; j < 37; ++j) {
+      double sum = 0.0;
+      for (size_t t = 0; t < 50; ++t)
+        sum += (1.0 + weights[t]) * (wanted.row(t)[i] - had.row(t)[i]) * x.row(t)[j];
+      ASSERT_NEAR(all.row(i)[j], sum, 1e-4 * (std::fabs(sum) + 10.0));
+      ASSERT_EQ(none.row(i)[j], 0.0f);
+    }
+  }
+}
+
+// On drifted inputs the weights that make up for it come nearer to the float model's outputs, also where a
+// residual has drifted, and do nothing where nothing has.
+TEST_F(Mlwq, WeightsMakeUpForDrift) {
+  const size_t tokens = 600, cols = 96, rows = 130;
+  const Matrix x = inputs(tokens, cols, 1), w = random_matrix(rows, cols, 2);
+  Matrix drifted = x;
+  for (size_t t = 0; t < tokens; ++t) {  // shrunk, and one channel leaks into the next
+    for (size_t c = 0; c < cols; ++c)
+      drifted.row(t)[c] = 0.9f * x.row(t)[c] + 0.2f * x.row(t)[(c + 1) % cols];
+  }
+  Matrix residual(tokens, rows), none(tokens, rows);
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t r = 0; r < rows; ++r) residual.row(t)[r] = 0.3f * x.row(t)[r % cols];
+  }
+  Moments m;
+  add_moments(m, drifted, nullptr, *pool);
+  const Order order = descending([&] {
+    std::vector<double> keys(cols);
+    for (size_t c = 0; c < cols; ++c) keys[c] = static_cast<double>((c * 37) % cols);
+    return keys;
+  }());
+  const Factor f = *factor_inverse(*damped(m, order, 1e-4), *pool);
+  Drift drift, still;
+  add_drift(drift.inputs, x, drifted, drifted, nullptr, *pool);
+  add_drift(drift.residual, residual, none, drifted, nullptr, *pool);
+  add_drift(still.inputs, drifted, drifted, drifted, nullptr, *pool);
+  // squared error of the outputs plus residual, weights in the source's order of channels
+  const auto error = [&](const Matrix& v) {
+    double sum = 0.0;
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t r = 0; r < rows; ++r) {
+        const double e =
+            dot(w.row(r), x.row(t), cols) + residual.row(t)[r] - dot(v.row(r), drifted.row(t), cols);
+        sum += e * e;
+      }
+    }
+    return sum;
+  };
+  const auto made_up = [&](const Drift& d, double share) {
+    Matrix v = permuted_columns(w, order), back;
+    make_up(v, 0, d, m.weight, share, order, f, *pool);
+    restore_columns(v, order, back);
+    return back;
+  };
+  const double before = error(w), half = error(made_up(drift, 0.5)), whole = error(made_up(drift, 1.0));
+  EXPECT_NEAR(half, 0.25 * before, 0.02 * before);
+  EXPECT_LT(whole, 0.01 * before);
+  const Matrix same = made_up(still, 1.0);
+  for (size_t i = 0; i < w.size(); ++i) ASSERT_EQ(same.data()[i], w.data()[i]);
+  Matrix part = permuted_columns(w, order);  // the last rows alone
+  Matrix last(30, cols);
+  std::copy_n(part.row(100), last.size(), last.data());
+  make_up(last, 100, drift, m.weight, 1.0, order, f, *pool);
+  make_up(part, 0, drift, m.weight, 1.0, order, f, *pool);
+  for (size_t i = 0; i < last.size(); ++i) ASSERT_NEAR(last.data()[i], part.row(100)[i], 1e-4);
+}
+
 TEST_F(Mlwq, FactorOfTheInverse) {
   for (size_t n : {1, 31, 64, 65, 200}) {
     const Matrix h = second_moments(n);

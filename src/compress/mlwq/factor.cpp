@@ -73,6 +73,24 @@ void invert_lower(const std::vector<double>& l, std::vector<double>& x, size_t n
   });
 }
 
+/// Tokens in columns: out (cols, tokens) = (a - b)^T, each token times its weight; b and weights may be null.
+void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, ThreadPool& pool) {
+  const size_t cols = a.cols(), tokens = a.rows();
+  out.shape(cols, tokens);
+  constexpr size_t kTurn = 32;
+  pool.parallel_for((cols + kTurn - 1) / kTurn, 1, [&](size_t begin, size_t end, uint32_t) {
+    const size_t c0 = begin * kTurn, c1 = std::min(cols, end * kTurn);
+    for (size_t t0 = 0; t0 < tokens; t0 += kTurn) {
+      for (size_t c = c0; c < c1; ++c) {
+        for (size_t t = t0; t < std::min(tokens, t0 + kTurn); ++t) {
+          const float v = a.row(t)[c] - (b != nullptr ? b->row(t)[c] : 0.0f);
+          out.row(c)[t] = weights != nullptr ? weights[t] * v : v;
+        }
+      }
+    }
+  });
+}
+
 }  // namespace
 
 void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& pool) {
@@ -97,22 +115,56 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
   // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
   // turned once for all tiles, and what a product packs is a tile's own columns.
   Matrix turned;
-  turned.shape(cols, tokens);
-  constexpr size_t kTile = 256, kTurn = 32;
-  pool.parallel_for((cols + kTurn - 1) / kTurn, 1, [&](size_t b, size_t e, uint32_t) {
-    const size_t c0 = b * kTurn, c1 = std::min(cols, e * kTurn);
-    for (size_t t0 = 0; t0 < tokens; t0 += kTurn) {
-      for (size_t c = c0; c < c1; ++c) {
-        for (size_t t = t0; t < std::min(tokens, t0 + kTurn); ++t) turned.row(c)[t] = x.row(t)[c];
-      }
-    }
-  });
+  turn(x, nullptr, nullptr, turned, pool);
+  constexpr size_t kTile = 256;
   const size_t tiles = (cols + kTile - 1) / kTile;
   pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
     for (size_t tile = b; tile < e; ++tile) {
       const size_t j = tile * kTile, width = std::min(kTile, cols - j);
       const Rows left{turned.row(j), cols - j, tokens, tokens}, under{right->data() + j, tokens, width, cols};
       multiply_nn(left, under, m.second.row(j) + j, cols, Write::add);
+    }
+  });
+}
+
+void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matrix& x, const float* weights,
+               ThreadPool& pool) {
+  const size_t cols = x.cols(), tokens = x.rows();
+  if (sum.empty()) sum.reset(had.cols(), cols);
+  Matrix turned;
+  turn(wanted, &had, weights, turned, pool);
+  constexpr size_t kTile = 256;
+  pool.parallel_for_each((cols + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+    for (size_t tile = b; tile < e; ++tile) {
+      const size_t j = tile * kTile, width = std::min(kTile, cols - j);
+      multiply_nn(rows_of(turned), {x.data() + j, tokens, width, cols}, sum.data() + j, cols, Write::add);
+    }
+  });
+}
+
+void make_up(Matrix& w, size_t first, const Drift& drift, double weight, double share,
+             const std::vector<uint32_t>& order, const Factor& factor, ThreadPool& pool) {
+  const size_t cols = w.cols();
+  const auto scale = static_cast<float>(share / weight);
+  Matrix inputs(cols, cols);
+  for (size_t i = 0; i < cols; ++i) {
+    for (size_t j = 0; j < cols; ++j) inputs.row(i)[j] = scale * drift.inputs.row(order[i])[order[j]];
+  }
+  // w + (w D + R) H^-1, with H^-1 = U^T U
+  constexpr size_t kTile = 64;
+  pool.parallel_for_each((w.rows() + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+    Matrix wanted, along;
+    for (size_t tile = b; tile < e; ++tile) {
+      const size_t r0 = tile * kTile, rows = std::min(kTile, w.rows() - r0);
+      wanted.shape(rows, cols);
+      along.shape(rows, cols);
+      multiply_nn({w.row(r0), rows, cols, cols}, rows_of(inputs), wanted.data(), cols);
+      for (size_t r = 0; r < rows && !drift.residual.empty(); ++r) {
+        const float* residual = drift.residual.row(first + r0 + r);
+        for (size_t j = 0; j < cols; ++j) wanted.row(r)[j] += scale * residual[order[j]];
+      }
+      multiply_nt(rows_of(wanted), rows_of(factor.upper), along.data(), cols);
+      multiply_nn(rows_of(along), rows_of(factor.upper), w.row(r0), cols, Write::add);
     }
   });
 }

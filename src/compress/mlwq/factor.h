@@ -21,6 +21,18 @@ struct Moments {
 /// Adds tokens (rows of x), each counted `weights[t]` times (null: once). Tiles are spread over the pool.
 void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& pool);
 
+/// How far a linear's inputs x^ and the residual r^ that its output is added to have drifted from x and r of
+/// the float model: sums of weight * (x - x^) x^^T and weight * (r - r^) x^^T.
+struct Drift {
+  Matrix inputs;    // (cols, cols)
+  Matrix residual;  // (rows, cols), or empty
+  bool empty() const { return inputs.empty(); }
+};
+/// sum += weighted (wanted - had)^T x. Shapes: sum (cols of had, cols of x), had and wanted alike, tokens in
+/// rows.
+void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matrix& x, const float* weights,
+               ThreadPool& pool);
+
 struct Factor {
   Matrix upper;                // U with U^T U = H^-1
   std::vector<float> inverse;  // (cols): diagonal of H^-1
@@ -29,6 +41,12 @@ struct Factor {
 /// H = second / weight, channels in `order`, inputs that are always zero given a one on the diagonal, plus
 /// damping * mean diagonal. Errors: not finite; not positive definite even with more damping.
 Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, double damping);
+/// The weights that, on inputs as they have drifted, come nearest to what `w` (rows, cols) makes of those of
+/// the float model, residual included; `share` of the way. w's channels are `order`'s, and its rows those
+/// from `first` on; `weight` is that of the moments H was made of. (QEP: Arai and Ichikawa, 2025, for the
+/// inputs; the residual's part is ours.)
+void make_up(Matrix& w, size_t first, const Drift& drift, double weight, double share,
+             const std::vector<uint32_t>& order, const Factor& factor, ThreadPool& pool);
 /// U from H, in double.
 Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool);
 

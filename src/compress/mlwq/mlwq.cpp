@@ -336,7 +336,7 @@ class Pipeline {
       work.found.candidates.push_back({{{{8, 64, static_cast<uint32_t>(w.cols())}}}, 0, 0.0});
       MlwqOptions nearest = o_;
       nearest.method = Method::rtn;
-      MINNOW_ASSIGN(QuantisedLinear l, quantise_work(work, {}, w, nearest, pool_));
+      MINNOW_ASSIGN(QuantisedLinear l, quantise_work(work, {}, {}, w, nearest, pool_));
       projections_.emplace(source.name, QuantisedSet::Entry{std::move(l), format::Layout::panel});
       (&source == &model_.embedding_in ? in_ : out_projection_) = std::move(w);
       return {};
@@ -357,8 +357,8 @@ class Pipeline {
     return true;
   }
 
-  Status quantise_one(const Work& work, const Moments& m, Matrix& w) {
-    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, m, w, o_, pool_));
+  Status quantise_one(const Work& work, const Moments& m, const Drift& drift, Matrix& w) {
+    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, m, drift, w, o_, pool_));
     MINNOW_TRY(checkpoint_.keep(choice_key_, index_of(work), stored));
     keep(work, std::move(stored));
     return {};
@@ -381,13 +381,15 @@ class Pipeline {
       roles.push_back(work.role);
     }
     std::array<Moments, kRoles> moments;
+    std::array<Drift, kRoles> drift;
     if (propagation != nullptr) {
-      MINNOW_TRY(propagation->gather(w, roles, o_.weighted_tokens ? &token_weights_[b] : nullptr, moments));
+      MINNOW_TRY(
+          propagation->gather(w, roles, o_.weighted_tokens ? &token_weights_[b] : nullptr, moments, drift));
     }
     for (const Work* work : missing) {
       const Moments& seen =
           propagation != nullptr ? moments[static_cast<size_t>(work->role)] : work->found.sensitivity.moments;
-      MINNOW_TRY(quantise_one(*work, seen, w[work->role]));
+      MINNOW_TRY(quantise_one(*work, seen, drift[static_cast<size_t>(work->role)], w[work->role]));
     }
     for (Role r : kAllRoles) {
       if (Matrix& found = resumed[static_cast<size_t>(r)]; !found.empty()) w[r] = std::move(found);
@@ -402,6 +404,7 @@ class Pipeline {
       choice_key_ = add_to_key(choice_key_, text.data(), text.size());
     }
     choice_key_ = add_to_key(choice_key_, &o_.descents, sizeof o_.descents);
+    choice_key_ = add_to_key(choice_key_, &o_.make_up, sizeof o_.make_up);
     out_.model = fold(model_, orders_);
     for (const auto& [name, entry] : projections_) out_.linears.entries.emplace(name, entry);
     MINNOW_TRY(quantise_blocks());
@@ -409,7 +412,7 @@ class Pipeline {
     if (head == nullptr) return {};
     MINNOW_ASSIGN(Matrix w, read_matrix(model_.head.weight, pool_));
     if (resume_one(*head, w)) return {};
-    return quantise_one(*head, head->found.sensitivity.moments, w);
+    return quantise_one(*head, head->found.sensitivity.moments, {}, w);
   }
 
   Status quantise_blocks() {
@@ -418,11 +421,14 @@ class Pipeline {
       ModelEnds ends;
       MINNOW_ASSIGN(ends.embedding, read_matrix(model_.embedding.weight, pool_));
       const Work* const work = embedding_work();
+      const bool drifts = propagates() && o_.make_up != 0.0;
+      const Matrix floats = drifts ? ends.embedding : Matrix();
       if (work != nullptr && !resume_one(*work, ends.embedding))
-        MINNOW_TRY(quantise_one(*work, work->found.sensitivity.moments, ends.embedding));
+        MINNOW_TRY(quantise_one(*work, work->found.sensitivity.moments, {}, ends.embedding));
       ends.in = in_;
       if (propagates()) {
-        MINNOW_ASSIGN(Propagation start, Propagation::start(net_, ends, sequences_, pool_, spill_));
+        MINNOW_ASSIGN(Propagation start,
+                      Propagation::start(net_, ends, drifts ? &floats : nullptr, sequences_, pool_, spill_));
         propagation.emplace(std::move(start));
       }
     }
@@ -497,6 +503,7 @@ Result<QuantisedModel> quantise_model(const ImportedModel& model, const MlwqOpti
     options.clip = ClipSearch::plain;
     options.descents = 0;
     options.weighted_tokens = false;
+    options.make_up = 0.0;
     options.space.split = false;
   }
   if (options.paper) options.method = Method::mlwq;

@@ -34,7 +34,9 @@ struct MlwqOptions {
   bool compensate = true;
   bool weighted_tokens = true;  ///< tokens count by the gradient they carry
   bool propagate = true;        ///< moments of what the quantised blocks hand on
-  bool across = true;           ///< one budget for all linears; false: the same scheme everywhere
+  /// How much of what earlier blocks have lost a linear makes up for; 0: it only keeps to its own weights.
+  double make_up = 0.5;
+  bool across = true;  ///< one budget for all linears; false: the same scheme everywhere
   double damping = 0.01;
   SchemeSpace space;
 

@@ -156,8 +156,8 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
   return {};
 }
 
-Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, Matrix& w, const MlwqOptions& o,
-                                      ThreadPool& pool) {
+Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const Drift& drift, Matrix& w,
+                                      const MlwqOptions& o, ThreadPool& pool) {
   const Scheme& scheme = work.scheme();
   const Sequence seq = sequence_of(scheme, work.input_order(), work.found.salience);
   auto p = prepare(m, seq.channels, o, pool);
@@ -171,6 +171,7 @@ Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, Matrix
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < cols; ++c) part.row(r)[c] = w.row(first + r)[seq.channels[c]];
     }
+    if (!drift.empty()) make_up(part, first, drift, m.weight, o.make_up, seq.channels, p->factor, pool);
     auto result = quantise_linear(part, p->h, p->factor, seq.groups, gptq_options(o, o.descents), pool);
     if (!result.ok()) return named(work, std::move(result).status());
     whole.codes.insert(whole.codes.end(), result->codes.begin(), result->codes.end());

@@ -49,7 +49,8 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& options,
 LinearSensitivity indifferent(const Matrix& w);
 
 /// Quantises w (rows in the source's order) by the chosen scheme; w then holds what the codes stand for.
-Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, Matrix& w,
+/// `drift`: what it is to make up for, or empty.
+Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const Drift& drift, Matrix& w,
                                       const MlwqOptions& options, ThreadPool& pool);
 
 /// The linear of the chosen scheme with all codes zero: for measuring what a file takes.
