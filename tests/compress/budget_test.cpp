@@ -2,9 +2,14 @@
 #include "compress/budget.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 
+#include "compress/report.h"
 #include "support/bytes.h"
 #include "support/models.h"
 
@@ -159,8 +164,156 @@ TEST(BudgetRuns, CalibrationTextsThatCannotServe) {
   EXPECT_THAT(compress_fixture(books, o, dir.file("m.mnw")).status().message(), HasSubstr("absent.txt"));
 }
 
+/// On one thread: waiting for another takes longer than the work where many tests run at a time.
+MlwqOptions alone(double bits) {
+  MlwqOptions o = quick(bits);
+  o.threads = 1;
+  return o;
+}
+
+/// What a compression left in its directory besides the checkpoint and `kept`.
+std::vector<std::string> left_behind(const std::string& directory, const std::string& kept) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name != kept && !name.ends_with(".resume")) names.push_back(name);
+  }
+  return names;
+}
+
+/// Runs body in a child process and returns the status that wait() gives.
+template <typename Body>
+int in_child(Body&& body) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    body();
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return status;
+}
+
+// Killed without a chance to tidy up, at many moments: the next run goes on and makes the same bytes.
+TEST(BudgetRuns, KilledAtAnyMomentTheyResume) {
+  const TempDir dir;
+  int ticks = 0;
+  MlwqOptions counted = alone(9.0);
+  counted.progress = [&](const char*, uint64_t, uint64_t) { return ++ticks > 0; };
+  ASSERT_TRUE(compress_fixture(kTiny, counted, dir.file("whole.mnw")).ok());
+  const Bytes whole = read_bytes(dir.file("whole.mnw"));
+  ASSERT_GT(ticks, 10);
+  for (int moment = 1; moment <= ticks; moment += std::max(1, ticks / 4)) {
+    const TempDir own;
+    const std::string path = own.file("m.mnw");
+    const int status = in_child([&] {
+      int left = moment;
+      MlwqOptions o = alone(9.0);
+      o.progress = [&](const char*, uint64_t, uint64_t) {
+        if (--left == 0) kill(getpid(), SIGKILL);
+        return true;
+      };
+      (void)compress_fixture(kTiny, o, path);
+    });
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << moment;
+    EXPECT_FALSE(std::filesystem::exists(path));
+    ASSERT_TRUE(compress_fixture(kTiny, alone(9.0), path).ok()) << moment;
+    EXPECT_EQ(read_bytes(path), whole) << moment;
+    EXPECT_FALSE(std::filesystem::exists(path + ".resume")) << moment;
+  }
+}
+
+// Files may have so many bytes and no more, as on a full disk: checkpoint, spill, trial file and result in
+// turn are what does not fit. No file appears, and with room again the run ends as it would have.
+TEST(BudgetRuns, AFullDiskIsSaidAndLeavesNothing) {
+  const TempDir dir;
+  ASSERT_TRUE(compress_fixture(kTiny, alone(9.0), dir.file("whole.mnw")).ok());
+  const Bytes whole = read_bytes(dir.file("whole.mnw"));
+  for (const uint64_t memory : {uint64_t{0}, uint64_t{1} << 30}) {
+    for (const rlim_t limit : {rlim_t{100}, rlim_t{whole.size() - 1}}) {
+      const TempDir own;
+      const std::string path = own.file("m.mnw");
+      MlwqOptions o = alone(9.0);
+      o.memory = memory;
+      const int status = in_child([&] {
+        const rlimit most{limit, limit};
+        setrlimit(RLIMIT_FSIZE, &most);
+        std::signal(SIGXFSZ, SIG_IGN);
+        const auto report = compress_fixture(kTiny, o, path);
+        const bool told = !report.ok() && report.status().code() == Code::io &&
+                          report.status().message().find(own.file("")) != std::string::npos;
+        _exit(report.ok() ? 2 : told ? 0 : 1);
+      });
+      ASSERT_TRUE(WIFEXITED(status)) << limit;
+      EXPECT_EQ(WEXITSTATUS(status), 0) << limit << " bytes, memory " << memory;
+      EXPECT_THAT(left_behind(own.file(""), ""), ::testing::IsEmpty()) << limit;
+      ASSERT_TRUE(compress_fixture(kTiny, o, path).ok()) << limit;
+      EXPECT_EQ(read_bytes(path), whole) << limit;
+    }
+  }
+}
+
+TEST(BudgetRuns, MemoryDoesNotChangeTheResult) {
+  const TempDir dir;
+  ASSERT_TRUE(compress_fixture(kTiny, alone(9.0), dir.file("a.mnw")).ok());
+  MlwqOptions o = alone(9.0);
+  o.memory = 0;
+  ASSERT_TRUE(compress_fixture(kTiny, o, dir.file("b.mnw")).ok());
+  EXPECT_EQ(read_bytes(dir.file("a.mnw")), read_bytes(dir.file("b.mnw")));
+  EXPECT_THAT(left_behind(dir.file(""), "a.mnw"), ::testing::ElementsAre("b.mnw"));
+}
+
+TEST(BudgetRuns, WeightsThatAreNotNumbersAreRefused) {
+  const TempDir dir;
+  std::filesystem::copy(kTiny, dir.file("model"));
+  const std::string weights = dir.file("model/model.safetensors");
+  Bytes bytes = read_bytes(weights);
+  ASSERT_GT(bytes.size(), 4096u);
+  const uint16_t nan = 0x7fc0;  // the last tensor's last value, a bf16
+  std::memcpy(bytes.data() + bytes.size() - sizeof nan, &nan, sizeof nan);
+  std::filesystem::remove(weights);
+  write_bytes(weights, bytes);
+  for (const Method method : {Method::mlwq, Method::gptq, Method::rtn}) {
+    MlwqOptions o = alone(9.0);
+    o.method = method;
+    auto imported = import_model(dir.file("model"));
+    Status status = imported.ok() ? Status() : std::move(imported).status();
+    if (status.ok()) status = compress_to_budget(*imported, o, {}, nullptr, dir.file("m.mnw")).status();
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(status.message(), HasSubstr("not finite"));
+    EXPECT_FALSE(std::filesystem::exists(dir.file("m.mnw")));
+  }
+}
+
+// The page names every linear with its widths and bytes, and loads nothing from elsewhere.
+TEST(BudgetRuns, AReportOfWhatWasDone) {
+  const TempDir dir;
+  MlwqOptions o = alone(9.0);
+  const auto report = compress_fixture(kTiny, o, dir.file("m.mnw"));
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->sequences, 4u);
+  EXPECT_FALSE(report->linears.empty());
+  double predicted = 0.0;
+  for (const LinearSummary& l : report->linears) predicted += l.predicted_loss;
+  EXPECT_DOUBLE_EQ(report->predicted_loss, predicted);
+  ASSERT_GT(report->curve.size(), 2u);
+  EXPECT_LT(report->curve.back().loss, 0.5 * report->curve.front().loss);
+  EXPECT_LT(report->curve.front().bits, report->curve.back().bits);
+  ASSERT_TRUE(write_report(*report, "a <model>", dir.file("r.html")).ok());
+  const Bytes bytes = read_bytes(dir.file("r.html"));
+  const std::string page(bytes.begin(), bytes.end());
+  EXPECT_THAT(page, HasSubstr("a &lt;model>"));
+  EXPECT_THAT(page, HasSubstr(cat("file bytes<td>", report->file.file_bytes)));
+  EXPECT_THAT(page, HasSubstr("calibration sequences<td>4"));
+  for (const LinearSummary& l : report->linears)
+    EXPECT_THAT(page, HasSubstr(cat("<td>", l.name, "<td>", l.slabs, "<td>", l.bytes, "<td>")));
+  for (const char* outside : {"http", "src=", "href=", "@import"})
+    EXPECT_THAT(page, ::testing::Not(HasSubstr(outside)));
+  EXPECT_FALSE(write_report(*report, "m", dir.file("absent/r.html")).ok());
+}
+
 TEST(BudgetRuns, ADirectoryThatCannotBeWritten) {
-  const auto report = compress_fixture(kTiny, quick(9.0), "/proc/minnow/m.mnw");
+  const auto report = compress_fixture(kTiny, alone(9.0), "/proc/minnow/m.mnw");
   ASSERT_FALSE(report.ok());
   EXPECT_THAT(report.status().message(), HasSubstr("/proc/minnow"));
 }
