@@ -24,7 +24,6 @@ struct Options {
   std::string input, output, storage16 = "source", chat_format, method, report, sparsity_method = "best",
                              channel_weight = "mean";
   double sparsity = -1.0;  // none
-  bool more_inputs = false;
   std::vector<std::string> calibration, held_out;
   uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048, memory = 1024;
   uint64_t seed = 1;
@@ -105,7 +104,6 @@ minnow::compress::SparsityOptions sparsity_settings(const Options& o,
     if (o.sparsity_method == name_of(m)) s.method = m;
   }
   s.rms = o.channel_weight == "rms";
-  s.more_inputs = o.more_inputs;
   s.calibration = o.calibration;
   s.length = o.length;
   s.tokens = static_cast<uint32_t>(std::min<uint64_t>(s.tokens, uint64_t{o.sequences} * o.length));
@@ -247,15 +245,14 @@ void add_compress(CLI::App& app) {
       ->excludes(width);
   sub->add_option("--calibration", o->calibration,
                   "text files; without any, minnow samples from the model itself");
-  sub->add_option("--sparsity", o->sparsity,
-                  "thresholds for leaving out this share of the weights of q, o, up and down in each token")
+  sub->add_option(
+         "--sparsity", o->sparsity,
+         "thresholds for leaving out weights in each token, this share of those of q, o, up and down")
       ->check(CLI::Range(0.0, 0.95));
   sub->add_option("--sparsity-method", o->sparsity_method, "how thresholds are found (default best)")
       ->check(CLI::IsMember({"best", "chess", "cats", "wina", "teal", "oracle"}));
   sub->add_option("--channel-weight", o->channel_weight, "of |up| over tokens: mean (default) or rms")
       ->check(CLI::IsMember({"mean", "rms"}));
-  sub->add_flag("--sparse-inputs", o->more_inputs,
-                "with best and teal: also leave out inputs of k, v and gate");
   sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));

@@ -385,7 +385,8 @@ TEST_F(Books, StatisticsCountWhatWasLeftOut) {
     ASSERT_EQ(minnow_session_get_stats(session.get(), &stats), MINNOW_OK);
     const double share =
         static_cast<double>(stats.weight_bytes_skipped) / 64.0 / static_cast<double>(o.plan->bytes_per_token);
-    EXPECT_GT(share, 0.15);
+    // best leaves out little in many places, and what is little is read (see above).
+    EXPECT_GT(share, method == SparsityMethod::chess ? 0.15 : 0.1);
     EXPECT_LT(share, 1.0 - stats.activated_fraction + 0.05);
 
     // A chunk that was cancelled half way counts nothing.
@@ -427,6 +428,11 @@ TEST_P(EveryFamily, TakesThresholdsAndRuns) {
       for (const model::LayerWeights& w : opened.weights->layers) {
         EXPECT_EQ(w.gate_thresholds != nullptr, gated);
         EXPECT_NE(w.down->thresholds, nullptr);
+        if (gated) {
+          EXPECT_EQ(w.gate->thresholds != nullptr, method == SparsityMethod::best);
+        }
+        EXPECT_EQ(w.k->thresholds, nullptr);
+        EXPECT_EQ(w.v->thresholds, nullptr);
       }
       const Engine engine = make_engine(1);
       const Model model = load_model(engine, dir.file("s.mnw"));

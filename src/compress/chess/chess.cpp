@@ -82,9 +82,9 @@ class Calibrator {
   /// Both passes. `gate_weights` are asked for between them.
   Status passes(bool table) {
     for (size_t l = 0; l < layers(); ++l) {
-      for (const Role r : kAllRoles) {
+      for (const Role r : {Role::q, Role::o, Role::gate, Role::down}) {
         const auto* w = linear_of(weights_->layers[l], r);
-        if (w != nullptr && r != Role::up) norms_[l][size_t(r)] = input_norms(*w, plan_->kernels, *pool_);
+        if (w != nullptr) norms_[l][size_t(r)] = input_norms(*w, plan_->kernels, *pool_);
       }
     }
     statistics_.resize(layers());
@@ -146,10 +146,7 @@ class Calibrator {
     std::vector<Item> items;
     std::vector<Menu> menus;
     std::vector<Role> roles = {Role::q, Role::o, Role::down};
-    if (options_.more_inputs) {
-      roles = {Role::q, Role::k, Role::v, Role::o, Role::down};
-      if (gated()) roles.push_back(Role::gate);
-    }
+    if (products) roles.push_back(Role::gate);
     double wanted = 0.0;
     for (size_t l = 0; l < layers(); ++l) {
       const model::LayerWeights& w = weights_->layers[l];
@@ -286,7 +283,7 @@ class Calibrator {
   // ---- what a mask does to the model's predictions
 
   /// Tokens that sensitivities are measured on, and how many of their predictions are kept.
-  static constexpr uint32_t kProbeSequences = 4, kProbeLength = 512;
+  static constexpr uint32_t kProbeSequences = 4, kProbeLength = 256;
   static constexpr uint64_t kKeptBytes = uint64_t{256} << 20;
 
   class Kept : public exec::LogitsSink {
@@ -459,13 +456,11 @@ Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptio
   float next = 0.0f;
   const auto fill = [&](std::vector<float>& v, size_t n) { v.assign(n, next += 1.0f); };
   for (LayerThresholds& l : all) {
-    for (const Role r : {Role::q, Role::k, Role::v}) {
-      if (r == Role::q || options.more_inputs) fill(l[r], c.hidden_size);
-    }
+    fill(l[Role::q], c.hidden_size);
     fill(l[Role::o], c.q_size());
     fill(l[Role::down], c.ffn_size);
     if (calibrator->gated()) fill(l.gate, c.ffn_size);
-    if (calibrator->gated() && options.more_inputs) fill(l[Role::gate], c.hidden_size);
+    if (calibrator->gated() && options.method == SparsityMethod::best) fill(l[Role::gate], c.hidden_size);
   }
   const std::string trial = cat(path, ".sparse.", static_cast<uint64_t>(::getpid()));
   auto report = write_with_thresholds(

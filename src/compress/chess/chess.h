@@ -18,7 +18,8 @@
 namespace minnow::compress {
 
 enum class SparsityMethod : uint8_t {
-  best,    ///< what loses least at equal weights read: teal, and products below a threshold of their own
+  best,    ///< what loses least at equal weights read: teal, products below a threshold of their own, and
+           ///< inputs of gate
   chess,   ///< as published
   cats,    ///< one threshold a layer on |act(gate)|; q and o as chess
   wina,    ///< chess with weight norms in every score
@@ -28,11 +29,10 @@ enum class SparsityMethod : uint8_t {
 const char* name_of(SparsityMethod method);
 
 struct SparsityOptions {
-  double share = 0.5;  ///< of the weights of q, o, up and down that a token leaves out, 0 to 0.95
+  /// Weights that a token leaves out, 0 to 0.95 of those of q, o, up and down (best: as many, gate's too).
+  double share = 0.5;
   SparsityMethod method = SparsityMethod::best;
   bool rms = false;  ///< a channel's weight is the root mean square of |up| instead of its mean
-  bool more_inputs =
-      false;  ///< k, v and gate may leave out inputs too (best, teal); the share stays the same
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   uint32_t tokens = 1u << 16, length = 2048;
   uint64_t seed = 1;

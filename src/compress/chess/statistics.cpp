@@ -72,7 +72,7 @@ void FirstPass::see(uint32_t layer, Place place, const float* x, size_t stride, 
   };
   switch (place) {
     case Place::attention_in:
-      for (const Role r : {Role::q, Role::k, Role::v}) weigh(r);
+      weigh(Role::q);
       break;
     case Place::attention_out:
       weigh(Role::o);

@@ -55,10 +55,10 @@ struct GateTable {
 };
 
 struct LayerStatistics {
-  /// Of |x_i| |W_i| for the inputs of the linears that may skip: of q, k, v, o and gate, and of down without
-  /// a gate.
-  std::array<Histogram, kRoles> weighted{Histogram(64), Histogram(64), Histogram(64), Histogram(64),
-                                         Histogram(64), Histogram(0),  Histogram(64)};
+  /// Of |x_i| |W_i| for the inputs of the linears that may skip: of q, o and gate, and of down without a
+  /// gate.
+  std::array<Histogram, kRoles> weighted{Histogram(64), Histogram(0), Histogram(0), Histogram(64),
+                                         Histogram(64), Histogram(0), Histogram(64)};
   std::array<Histogram, kRoles> plain{Histogram(),  Histogram(0), Histogram(0), Histogram(),
                                       Histogram(0), Histogram(0), Histogram()};  ///< of |x_i|: q, o, down
   std::vector<float> up_mean, up_rms;  ///< of |up_i| and up_i over tokens
