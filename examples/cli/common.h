@@ -87,9 +87,8 @@ class ProgressBar {
 };
 
 double now();
-/// Most memory resident since the start, or since reset_peak_rss() where the system allows that.
+/// Most memory resident since the start.
 uint64_t peak_rss_bytes();
-void reset_peak_rss();
 
 /// Each command adds itself to the program.
 void add_compress(CLI::App& app);
