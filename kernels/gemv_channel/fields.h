@@ -40,7 +40,7 @@ static constexpr int field_shift() {
 template <int kBits>
 static constexpr int plane_power(int plane) {
   const int place = plane / plane_bytes<kBits>() * field_bits<kBits>();
-  if (place + field_bits<kBits>() <= kProductBits) return place;
+  if (kBits == 8 || place + field_bits<kBits>() <= kProductBits) return place;
   return kProductBits == 4 ? place - 4 : 0;
 }
 
