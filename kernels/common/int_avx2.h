@@ -137,17 +137,8 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 }
 
 #if defined(__AVXVNNI__)
-static constexpr int kInterleave = 4, kProductBits = 8;
-static inline VecB vb_repeat(const int8_t* x) {
-  return vb_quad(x);
-}
-static inline Dots dots_begin(const int32_t* sums) {
-  return vi_load(sums);
-}
-static inline void dots_end(Dots dots, int32_t* sums) {
-  vi_store(sums, dots);
-}
-static inline void vi_after_dots(VecI*) {}
+static constexpr int kProductBits = 8;
+#include "kernels/common/dots_int32.h"
 #else
 static constexpr int kInterleave = 2, kProductBits = 4;
 static inline VecB vb_repeat(const int8_t* x) {

@@ -134,21 +134,12 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 }
 
 // How channels are taken together: Dots adds up products of kInterleave neighbouring bytes, channels of one
-// output, with the kInterleave activations that vb_repeat repeats. kProductBits: how far up in their bytes
-// codes may stay for sixteen channels to fit (gemv_channel/fields.h).
-static constexpr int kInterleave = 4, kProductBits = 8;
-static inline VecB vb_repeat(const int8_t* x) {
-  return vb_quad(x);
-}
-// A Dots fills 4 / kInterleave vectors of sums.
-static inline Dots dots_begin(const int32_t* sums) {
-  return vi_load(sums);
-}
-static inline void dots_end(Dots dots, int32_t* sums) {
-  vi_store(sums, dots);
-}
-// Brings vectors of four Dots' sums into the order of their bytes: vi_in_order takes them from there.
-static inline void vi_after_dots(VecI*) {}
+// output, with the kInterleave activations that vb_repeat repeats, and fills 4 / kInterleave vectors of sums
+// between dots_begin and dots_end. vi_after_dots brings the sums of four Dots into the order of their bytes,
+// from where vi_in_order takes them. kProductBits: how far up in their bytes codes may stay for sixteen
+// channels to fit (gemv_channel/fields.h).
+static constexpr int kProductBits = 8;
+#include "kernels/common/dots_int32.h"
 
 static inline VecI as_dwords(VecB a) {
   return a;

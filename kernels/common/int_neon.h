@@ -152,16 +152,8 @@ static inline VecI vi_dot(VecI acc, VecB codes, VecB x) {
 }
 
 #if defined(__ARM_FEATURE_DOTPROD)
-static constexpr int kInterleave = 4, kProductBits = 7;
-static inline VecB vb_repeat(const int8_t* x) {
-  return vb_quad(x);
-}
-static inline Dots dots_begin(const int32_t* sums) {
-  return vi_load(sums);
-}
-static inline void dots_end(Dots dots, int32_t* sums) {
-  vi_store(sums, dots);
-}
+static constexpr int kProductBits = 7;
+#include "kernels/common/dots_int32.h"
 #else
 static constexpr int kInterleave = 1, kProductBits = 4;
 static inline VecB vb_repeat(const int8_t* x) {
@@ -176,8 +168,8 @@ static inline void dots_end(Dots dots, int32_t* sums) {
   vi_store(sums + 8, vaddw_s16(vi_load(sums + 8), vget_low_s16(dots.hi)));
   vi_store(sums + 12, vaddw_high_s16(vi_load(sums + 12), dots.hi));
 }
-#endif
 static inline void vi_after_dots(VecI*) {}
+#endif
 
 static inline VecI as_dwords(VecB a) {
   return vreinterpretq_s32_u8(a);
