@@ -75,6 +75,22 @@ enum class Products { floats, bytes, words };
 // loop is written.
 double peak_macs(uint32_t isa, Products products);
 
+// An array for each thread, on cache lines that no other thread's share or lie beside, as in the runtime.
+template <typename T>
+class PerThread {
+ public:
+  PerThread(size_t count, size_t threads)
+      : lines_((count * sizeof(T) + sizeof(Line) - 1) / sizeof(Line) + 2), all_(lines_ * threads) {}
+  T* of(size_t thread) { return (T*)(all_.data() + thread * lines_); }
+
+ private:
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  size_t lines_;
+  std::vector<Line> all_;
+};
+
 struct Shape {
   std::string model, name;
   size_t n, k;

@@ -109,17 +109,15 @@ void gemv_channel(benchmark::State& state, const GemvChannelKernel& kernel, cons
   const size_t n = std::min<size_t>(shape.n, 32768);
   const Slab slab(ExpandLayout::channel, (int)state.range(2), n, up(shape.k, 32), group);
   Activations x(1, slab.k, group);
-  std::vector<float> y(n * threads);
-  std::vector<int32_t> sums(up(n, kChannelSums) * threads);
+  PerThread<float> y(n, threads);
+  PerThread<int32_t> sums(up(n, kChannelSums), threads);
   AgainstWall against(state, slab.bytes(), threads);
   for (auto _ : state) {
     const QuantisedWeights w = slab.at(Pool::get().next(slab.bytes() + 64));
     against.iterate([&](size_t t) {
       const size_t k0 = slab.k * t / threads / 128 * 128,
                    k1 = t + 1 == threads ? slab.k : slab.k * (t + 1) / threads / 128 * 128;
-      const GemvChannelArgs args{
-          w,     x.view,  y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0, k1,
-          false, nullptr, nullptr};
+      const GemvChannelArgs args{w, x.view, y.of(t), sums.of(t), n, k0, k1, false, nullptr, nullptr};
       kernel.fn(&args);
     });
   }

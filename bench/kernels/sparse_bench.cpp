@@ -122,17 +122,17 @@ void down(benchmark::State& state, const GemvChannelKernel& kernel, const GemvPa
   const Matrix channels(Matrix::Lines::channel, bits, n, k), panels(Matrix::Lines::panel, bits, n, k);
   const Activations x(k);
   Lists lists(k, percent);
-  std::vector<float> y(n * threads);
-  std::vector<int32_t> sums(up(n, kChannelSums) * threads);
+  PerThread<float> partial(n, threads);
+  PerThread<int32_t> sums(up(n, kChannelSums), threads);
+  std::vector<float> y(n);
   std::vector<double> listed, panel;
   for (auto _ : state) {
     const QuantisedWeights w = channels.at(Pool::get().next(channels.bytes() + 64));
     const Lists::One& one = lists.take();
     listed.push_back(seconds_of(threads, [&](size_t t) {
       const size_t k0 = k / kGroup * t / threads * kGroup, k1 = k / kGroup * (t + 1) / threads * kGroup;
-      const GemvChannelArgs args{
-          w,     x.view,          y.data() + t * n, sums.data() + t * up(n, kChannelSums), n, k0, k1,
-          false, one.list.data(), one.starts.data()};
+      const GemvChannelArgs args{w,  x.view, partial.of(t), sums.of(t),      n,
+                                 k0, k1,     false,         one.list.data(), one.starts.data()};
       kernel.fn(&args);
     }));
     panel.push_back(run_panel(dense, panels, x, y, threads));

@@ -12,9 +12,11 @@
 namespace {
 
 static constexpr int kBlock = 16;  // channels
+static constexpr int kStreams = 4;
 
 // Where a block's channels lie: one after another, or anywhere. What comes next is fetched as the block is
-// read: a stream in the order memory lies in, so that the hardware sees it and runs ahead.
+// read, as four streams in the order memory lies in: the hardware sees them and runs ahead of each, to the
+// end of its page, and four pages at once keep more lines on their way than one.
 struct Together {
   const uint8_t* codes;
   size_t stride;
@@ -22,7 +24,10 @@ struct Together {
   inline const uint8_t* row(int i) const { return codes + (size_t)i * stride; }
   // Forced inline: see v_prefetch.
   __attribute__((always_inline)) inline void fetch(size_t bytes) const {
-    for (size_t at = 0; at < bytes; at += 64) v_prefetch(ahead + at);
+    for (int stream = 0; stream < kStreams; ++stream) {
+      const uint8_t* from = ahead + stream * (kBlock / kStreams) * stride;
+      for (size_t at = 0; at < bytes / kStreams; at += 64) v_prefetch(from + at);
+    }
   }
 };
 struct Apart {
@@ -175,8 +180,8 @@ static inline void channel_width(const GemvChannelArgs* args) {
       fetch_factors(args, k / w.group, (c - k) / kBlock, w.group / kBlock);
       const BlockInputs<kBits> x(args->x.codes + c);
       for (size_t s = 0; s < steps; ++s) {
-        channel_step<kBits>(Together{codes, w.stride, ahead + s * kStepBytes}, kBlock, 16 * units, s * kUnits,
-                            x, args->sums + s * kStep);
+        channel_step<kBits>(Together{codes, w.stride, ahead + s * (kStepBytes / kStreams)}, kBlock,
+                            16 * units, s * kUnits, x, args->sums + s * kStep);
       }
     }
     channel_group_end<kBits>(args, k / w.group, store);

@@ -6,6 +6,14 @@
 
 namespace minnow::api {
 
+Result<exec::ListingLimits> Model::listing_limits() {
+  const std::lock_guard lock(listing_mutex_);
+  if (!listing_) {
+    MINNOW_ASSIGN(listing_, exec::measure_listing(*plan, *engine->pool));
+  }
+  return *listing_;
+}
+
 bool Model::is_eos(int32_t token) const {
   const auto& ids = container->metadata().eos_ids;
   return std::find(ids.begin(), ids.end(), token) != ids.end() ||

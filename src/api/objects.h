@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +35,15 @@ struct Model {
   std::unique_ptr<const text::Tokenizer> tokenizer;  // null: token ids only
   std::string chat_format;
 
+  /// Measured when a session first runs sparse.
+  Result<exec::ListingLimits> listing_limits();
+
   const format::Config& config() const { return container->metadata().config; }
   bool is_eos(int32_t token) const;
+
+ private:
+  std::mutex listing_mutex_;
+  std::optional<exec::ListingLimits> listing_;
 };
 
 /// Maps, checks and plans a model. Shared by the load calls and minnow_plan().

@@ -56,6 +56,7 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   d.mask_prompts_ = options.mask_prompts;
   d.skip_ = options.skip;
   d.ws_.masking.scale = options.threshold_scale;
+  d.ws_.listing = options.listing;
   d.kept_.resize(plan.masks.size());
   return d;
 }

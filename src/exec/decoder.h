@@ -56,6 +56,7 @@ struct DecoderOptions {
   /// Of single tokens, do not read the weights that masks leave out. Off: all are read and multiplied by
   /// zeros, which gives the same to the bit.
   bool skip = true;
+  ListingLimits listing;                         ///< of kept units, up to which they are read by list
   Probe* probe = nullptr;                        ///< sees dense passes; null: nobody looks
   const std::atomic<RunState>* state = nullptr;  ///< looked at after every layer; null: nothing cancels
 };

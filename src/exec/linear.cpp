@@ -247,7 +247,7 @@ void run_kept_neurons(const Region& r, const LinearCall& gate, const LinearCall&
                       Activation activation, const GateMask& mask) {
   uint32_t* list = r.ws.neurons + n0;
   const size_t kept = mask_gates(r.plan, r.ws, gate.y + n0, n0, n1, activation, mask, list);
-  if (!worth_listing_rows(kept, n1 - n0)) {
+  if (!r.ws.listing.rows_worth(kept, n1 - n0)) {
     run_quantised(r.plan, r.ws, *up.linear, n0, n1, {0, 1, up.y, up.y_stride}, 0);
     const ActivationArgs product{gate.y + n0, up.y + n0, gate.y + n0, n1 - n0, Activation::identity};
     r.plan.kernels.activation->fn(&product);

@@ -148,7 +148,7 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
     const uint32_t* starts = ws.input_starts + form.pieces[piece.slab].group_offset + piece.slab;
     const uint32_t end = std::min(piece.k1, s.count);
     const uint32_t kept = starts[(end + s.group - 1) / s.group] - starts[piece.k0 / s.group];
-    if (worth_listing_channels(kept, end - piece.k0)) {
+    if (ws.listing.channels_worth(kept, end - piece.k0)) {
       args.list = ws.inputs, args.starts = starts;
       ws.bytes_skipped->fetch_add((end - piece.k0 - kept) * s.code_stride, std::memory_order_relaxed);
     }

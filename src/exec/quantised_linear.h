@@ -20,15 +20,6 @@ inline constexpr size_t kRowStep = 16;
 /// that. In the first-level cache both ways cost the same at 16 (docs/kernels.md).
 inline constexpr size_t kFewColumns = 12;
 
-/// Whether reading only what is kept takes less time than reading all: jumps of a kilobyte reach half the
-/// speed of a stream (docs/sparsity.md).
-inline bool worth_listing_rows(size_t kept, size_t all) {
-  return kept * 16 <= all * 7;
-}
-inline bool worth_listing_channels(size_t kept, size_t all) {
-  return kept * 8 <= all * 5;
-}
-
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
 size_t quantised_tile_floats();
 

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/status.h"
+#include "exec/listing.h"
 #include "model/plan.h"
 
 namespace minnow::exec {
@@ -62,6 +63,7 @@ struct Workspace {
 
   // Activation sparsity. Lists are those of a single token.
   Masking masking;
+  ListingLimits listing;
   float* masked = nullptr;     // (threads, masked_stride)   an input with its small entries zeroed
   uint32_t* inputs = nullptr;  // (masked_stride)            kept inputs of a linear, by slab
   uint32_t* input_starts =

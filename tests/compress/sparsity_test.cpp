@@ -246,13 +246,14 @@ TEST_F(Books, NothingAskedForIsDense) {
 
 /// Logits behind every token, one at a time.
 std::vector<float> decoded(const Opened& o, uint32_t threads, const std::vector<int32_t>& tokens, bool skip,
-                           float scale) {
+                           float scale, exec::ListingLimits limits = {}) {
   const auto pool = std::move(ThreadPool::create(threads)).value();
   exec::DecoderOptions options;
   options.context = static_cast<uint32_t>(tokens.size());
   options.sparsity = true;
   options.skip = skip;
   options.threshold_scale = scale;
+  options.listing = limits;
   exec::Decoder d = std::move(exec::Decoder::create(*o.plan, *pool, options)).value();
   std::vector<float> out;
   for (const int32_t t : tokens) {
@@ -274,7 +275,30 @@ TEST_F(Books, SkippingIsMaskingToTheBit) {
     const std::vector<float> masked = decoded(o, 1, tokens, false, scale);
     EXPECT_EQ(decoded(o, 1, tokens, true, scale), masked);
     EXPECT_EQ(decoded(o, 2, tokens, true, scale), masked) << "the number of threads shows";
+    EXPECT_EQ(decoded(o, 1, tokens, true, scale, {1.0f, 1.0f}), masked) << "all by list";
+    EXPECT_EQ(decoded(o, 1, tokens, true, scale, {0.1f, 0.9f}), masked) << "few rows by list";
   }
+}
+
+TEST_F(Books, ListingIsMeasuredOnMatricesWorthTiming) {
+  const Opened o(with(SparsityMethod::chess, 0.5));
+  const auto small = exec::measure_listing(*o.plan, *o.pool);
+  ASSERT_TRUE(small.ok());
+  EXPECT_EQ(small->rows, exec::ListingLimits().rows);
+  EXPECT_EQ(small->channels, exec::ListingLimits().channels);
+  for (const uint32_t threads : {1u, 2u}) {
+    const auto pool = std::move(ThreadPool::create(threads)).value();
+    const auto timed = exec::measure_listing(*o.plan, *pool, 0);
+    ASSERT_TRUE(timed.ok());
+    for (const float share : {timed->rows, timed->channels}) {
+      EXPECT_GT(share, 0.0f);
+      EXPECT_LE(share, 1.0f);
+    }
+  }
+  // Nothing to time where nothing may be left out.
+  const auto plain = exec::measure_listing(*Opened(dense()).plan, *o.pool, 0);
+  ASSERT_TRUE(plain.ok());
+  EXPECT_EQ(plain->rows, exec::ListingLimits().rows);
 }
 
 TEST_F(Books, WhereLittleIsLeftOutAllIsRead) {
