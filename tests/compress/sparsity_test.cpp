@@ -292,7 +292,7 @@ TEST_F(Books, ListingIsMeasuredOnMatricesWorthTiming) {
     ASSERT_TRUE(timed.ok());
     for (const float share : {timed->rows, timed->channels}) {
       EXPECT_GT(share, 0.0f);
-      EXPECT_LE(share, 1.0f);
+      EXPECT_LT(share, 0.9f);
     }
   }
   // Nothing to time where nothing may be left out.
