@@ -143,6 +143,14 @@ static inline void row_group(const GemvRowArgs* args) {
     const size_t k1 = args->k - k0 < kBlockChannels ? args->k : k0 + kBlockChannels;
     order_activations<kBits>(args->x.codes + k0, k1 - k0, ordered);
     const size_t from = w.stride * k0 / args->k;
+    if (kListed) {  // nobody has fetched the first sets
+      const size_t count = sets_ahead * kRows,
+                   last = args->n1 - args->n0 < count ? args->n1 : args->n0 + count;
+      for (size_t n = args->n0; n < last; ++n) {
+        const uint8_t* row = w.codes + args->rows[n] * w.stride + from;
+        for (size_t at = 0; at < w.stride * (k1 - k0) / args->k; at += 64) v_prefetch(row + at);
+      }
+    }
     for (size_t n = args->n0; n < args->n1; n += kRows) {
       const size_t count = args->n1 - n < kRows ? args->n1 - n : (size_t)kRows;
       Row rows[kRows];
