@@ -11,13 +11,13 @@ namespace {
 static constexpr int kParts = 4 / kUnits;  // vectors that hold one step of a panel
 
 // One column reads panel after panel: one stream, fetched ahead. Only 4 and 8 bits on wide vectors, where
-// little but memory is waited for, do better with four panels side by side and the hardware fetching. Several
-// columns have arithmetic to hide memory behind.
+// little but memory is waited for, do better with four panels side by side; 8 bits leave the fetching to the
+// hardware. Several columns have arithmetic to hide memory behind.
 template <int kBits, int kColumns>
 static constexpr int panels_side_by_side() {
   return kColumns == 1 && kBits >= 4 && kUnits == 4 ? 4 : kColumns == 2 && kUnits == 4 ? 2 : 1;
 }
-static constexpr size_t kAhead = 8192;  // bytes
+static constexpr size_t kAhead = 8192, kAheadOfEach = 1024;  // bytes
 
 // A lone panel's steps go to several sums, so that products do not wait for each other, where a product is
 // one instruction.
@@ -53,6 +53,9 @@ __attribute__((always_inline)) static inline void panel_group(const uint8_t* cod
     VecB packed[kPanels][kVectors], third[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       const uint8_t* block = codes + (size_t)p * stride + b * 64 * kBits;
+      if (kPanels == 4 && kColumns == 1 && kBits == 4) {
+        for (int line = 0; line < kBits; ++line) v_prefetch(block + 64 * line + kAheadOfEach);
+      }
       for (int i = 0; i < kVectors; ++i) packed[p][i] = vb_load(block + 64 * i);
       third[p] = kBits == 3 ? vb_load(block + 128) : packed[p][0];
     }

@@ -78,8 +78,8 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
   constexpr size_t kRunGroups = kRun / kGroup;
   const VecF implied = v_set1(kBits == 8 ? 128.0f - kW8Bias : kMidpointZero);
   // The bytes that rows take up for a step, scales and zeros shared out. Fetched ahead in the order memory
-  // lies in, so that the hardware sees one stream and runs ahead of it; listed rows side by side, as they are
-  // read.
+  // lies in, so that the hardware sees streams and runs ahead of them, two of them because it stops at the
+  // end of a page; listed rows side by side, as they are read.
   const size_t taken = (kListed ? 1 : kRows) * args->w.stride * kStep / args->k;
   const uint8_t* stream = ahead[0];
   size_t read = 0, fetched = 0;  // of a listed row
@@ -112,8 +112,11 @@ static inline void row_sums(const GemvRowArgs* args, const Row* rows, size_t k0,
       VecB x[kPlanes];
       for (int j = 0; j < kPlanes; ++j) x[j] = vb_load(ordered + (k - k0) + (size_t)j * 16 * kUnits);
       if (!kListed) {
-        for (size_t byte = 0; byte < taken; byte += 64) v_prefetch(stream + byte);
-        stream += taken;
+        for (size_t byte = 0; byte < taken / 2; byte += 64) {
+          v_prefetch(stream + byte);
+          v_prefetch(stream + kRows / 2 * args->w.stride + byte);
+        }
+        stream += taken / 2;
       } else {
         if (fetched <= read) {
           for (int r = 0; r < kRows; ++r) {
