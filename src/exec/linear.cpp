@@ -186,7 +186,7 @@ size_t column_of(size_t m, size_t parts, size_t part) {
   return part == parts ? m : m * part / parts;
 }
 
-/// One region over all outputs of the calls: none of them in channel layout with one column.
+/// One region over all outputs of the calls: none of them by_channel_pieces().
 void run_region(const Region& r, ThreadPool& pool, std::span<const LinearCall> calls) {
   const size_t cols = calls.front().linear->weights->cols;
   size_t outputs = 0;
@@ -218,13 +218,13 @@ void run_channels(const Region& r, ThreadPool& pool, const LinearCall& call) {
   const size_t pieces = linear.pieces.size();
   const bool small = linear.weights->weight_count() < (size_t{1} << 16);
   const auto run = [&](size_t begin, size_t end, uint32_t slot) {
-    for (size_t i = begin; i < end; ++i) run_channel_piece(r.plan, r.ws, linear, i, slot);
+    for (size_t i = begin; i < end; ++i) run_channel_piece(r.plan, r.ws, linear, i, r.m, slot);
   };
   if (small)
     run(0, pieces, 0);
   else
     pool.parallel_for_each(pieces, run);
-  add_channel_pieces(r.plan, r.ws, linear, call.y);
+  add_channel_pieces(r.plan, r.ws, linear, r.m, call.y, call.y_stride);
 }
 
 /// g = act(g), small ones zeroed; the others are listed, as rows of `up`, where there is a list. Outputs [n0,
@@ -265,9 +265,7 @@ void run_kept_neurons(const Region& r, const LinearCall& gate, const LinearCall&
 void run_linears(const Plan& plan, const Workspace& ws, ThreadPool& pool, const float* x, size_t x_stride,
                  size_t m, std::initializer_list<LinearCall> calls) {
   const Region region{plan, ws, x, x_stride, m};
-  const auto by_channels = [&](const LinearCall& c) {
-    return m == 1 && c.linear->weights->layout == Layout::channel;
-  };
+  const auto by_channels = [&](const LinearCall& c) { return by_channel_pieces(*c.linear, m); };
   for (const LinearCall* first = calls.begin(); first != calls.end();) {
     const LinearCall* last = first;
     while (last != calls.end() && last->linear->form == first->linear->form) ++last;
@@ -305,9 +303,7 @@ void run_gated(const Plan& plan, const Workspace& ws, ThreadPool& pool, const fl
       plan.kernels.activation->fn(&args);
     }
   };
-  const auto channels = [&](const LinearCall& c) {
-    return m == 1 && c.linear->weights->layout == Layout::channel;
-  };
+  const auto channels = [&](const LinearCall& c) { return by_channel_pieces(*c.linear, m); };
   const bool together =
       !channels(up) && (!*gate.linear || (gate.linear->form == up.linear->form && !channels(gate)));
   const bool listed = masking && ws.masking.skip && up.linear->weights->layout == Layout::row &&

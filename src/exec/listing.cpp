@@ -92,7 +92,7 @@ struct Bench {
   void run_channels(const PlanLinear& linear, bool listed) {
     ws.masking.skip = listed;
     pool.parallel_for_each(linear.pieces.size(), [&](size_t begin, size_t end, uint32_t slot) {
-      for (size_t i = begin; i < end; ++i) run_channel_piece(plan, ws, linear, i, slot);
+      for (size_t i = begin; i < end; ++i) run_channel_piece(plan, ws, linear, i, 1, slot);
     });
   }
 };

@@ -40,7 +40,11 @@ QuantisedInput input_of(const Workspace& ws, const InputForm& form, const InputP
   return x;
 }
 
-/// Rows [n0, n1) times columns, straight from the stored bytes.
+float* partial_of(const Workspace& ws, const PlanLinear& linear, size_t column, size_t piece) {
+  return ws.channel_partials + (column * linear.pieces.size() + piece) * ws.partial_stride;
+}
+
+/// Rows [n0, n1) times columns, straight from the stored bytes: row layout in as many passes.
 void run_direct(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t n0, size_t n1,
                 const Columns& c) {
   const LinearWeights& w = *linear.weights;
@@ -52,9 +56,17 @@ void run_direct(const Plan& plan, const Workspace& ws, const PlanLinear& linear,
     if (w.layout == Layout::panel) {
       const GemvPanelArgs args{view_of(s), x, w.bias, y, c.y_stride, c.m1 - c.m0, n0, n1, s.padded, i > 0};
       plan.kernels.gemv_panel->fn(&args);
-    } else {
-      const GemvRowArgs args{view_of(s), x, w.bias, y, n0, n1, s.padded, i > 0, nullptr, nullptr};
-      plan.kernels.gemv_row->fn(&args);
+      continue;
+    }
+    for (size_t n = n0; n < n1; n += kTileRows) {
+      for (size_t m = c.m0; m < c.m1; ++m) {
+        const GemvRowArgs args{view_of(s), input_of(ws, form, form.pieces[i], m, 0),
+                               w.bias,     c.y + m * c.y_stride,
+                               n,          std::min(n1, n + kTileRows),
+                               s.padded,   i > 0,
+                               nullptr,    nullptr};
+        plan.kernels.gemv_row->fn(&args);
+      }
     }
   }
 }
@@ -109,7 +121,8 @@ void run_quantised(const Plan& plan, const Workspace& ws, const PlanLinear& line
                    const Columns& columns, uint32_t slot) {
   const size_t m = columns.m1 - columns.m0;
   const Layout layout = linear.weights->layout;
-  const bool direct = m == 1 ? layout != Layout::channel : layout == Layout::panel && m <= kFewColumns;
+  const bool direct =
+      (layout == Layout::panel && m <= kFewColumns) || (layout == Layout::row && m <= kFewPasses);
   if (direct)
     run_direct(plan, ws, linear, n0, n1, columns);
   else
@@ -133,16 +146,28 @@ void run_listed_rows(const Plan& plan, const Workspace& ws, const PlanLinear& li
 }
 
 void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t index,
-                       uint32_t slot) {
+                       size_t columns, uint32_t slot) {
+  constexpr uint32_t kPass = 128;  // channels of a pass: a multiple of every group
   const LinearWeights& w = *linear.weights;
   const model::ChannelPiece& piece = linear.pieces[index];
   const InputForm& form = plan.forms[linear.form];
   GemvChannelArgs args{};
   args.w = view_of(w.slabs[piece.slab]);
-  args.x = input_of(ws, form, form.pieces[piece.slab], 0, 0);
-  args.y = ws.channel_partials + index * ws.partial_stride;
   args.sums = ws.channel_sums + slot * ws.partial_stride;
   args.n = w.rows, args.k0 = piece.k0, args.k1 = piece.k1;
+  if (columns > 1) {
+    for (uint32_t k = piece.k0; k < piece.k1; k += kPass) {
+      args.k0 = k, args.k1 = std::min(piece.k1, k + kPass), args.accumulate = k > piece.k0;
+      for (size_t m = 0; m < columns; ++m) {
+        args.x = input_of(ws, form, form.pieces[piece.slab], m, 0);
+        args.y = partial_of(ws, linear, m, index);
+        plan.kernels.gemv_channel->fn(&args);
+      }
+    }
+    return;
+  }
+  args.x = input_of(ws, form, form.pieces[piece.slab], 0, 0);
+  args.y = partial_of(ws, linear, 0, index);
   if (ws.masking.skip && form.thresholds != nullptr) {
     const SlabWeights& s = w.slabs[piece.slab];
     const uint32_t* starts = ws.input_starts + form.pieces[piece.slab].group_offset + piece.slab;
@@ -156,13 +181,15 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
   plan.kernels.gemv_channel->fn(&args);
 }
 
-void add_channel_pieces(const Plan& plan, const Workspace& ws, const PlanLinear& linear, float* y) {
+void add_channel_pieces(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t columns,
+                        float* y, size_t y_stride) {
   const LinearWeights& w = *linear.weights;
-  for (size_t i = 0; i < linear.pieces.size(); ++i) {
-    const AxpyArgs args{ws.channel_partials + i * ws.partial_stride, y, w.rows, 1.0f, i == 0 ? 0.0f : 1.0f};
-    plan.kernels.axpy->fn(&args);
-  }
-  if (w.bias != nullptr) {
+  for (size_t m = 0; m < columns; ++m, y += y_stride) {
+    for (size_t i = 0; i < linear.pieces.size(); ++i) {
+      const AxpyArgs args{partial_of(ws, linear, m, i), y, w.rows, 1.0f, i == 0 ? 0.0f : 1.0f};
+      plan.kernels.axpy->fn(&args);
+    }
+    if (w.bias == nullptr) continue;
     const AxpyArgs args{w.bias, y, w.rows, 1.0f, 1.0f};
     plan.kernels.axpy->fn(&args);
   }

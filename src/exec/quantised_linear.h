@@ -20,6 +20,15 @@ inline constexpr size_t kRowStep = 16;
 /// that. In the first-level cache both ways cost the same at 16 (docs/kernels.md).
 inline constexpr size_t kFewColumns = 12;
 
+/// Layouts that have no such kernels are read once a column up to here, a portion that the second-level cache
+/// holds at a time: memory gives half of what that cache does, and expanding costs as much as three more
+/// passes.
+inline constexpr size_t kFewPasses = 6;
+/// Whether a linear's columns go through run_channel_piece.
+inline bool by_channel_pieces(const model::PlanLinear& linear, size_t columns) {
+  return columns <= kFewPasses && linear.weights->layout == model::Layout::channel;
+}
+
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
 size_t quantised_tile_floats();
 
@@ -30,7 +39,7 @@ struct Columns {
   size_t y_stride;
 };
 
-/// Outputs [n0, n1) for the columns, bias included. A channel-layout linear needs more than one column.
+/// Outputs [n0, n1) for the columns, bias included. Not for by_channel_pieces().
 void run_quantised(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear, size_t n0,
                    size_t n1, const Columns& columns, uint32_t slot);
 
@@ -38,12 +47,12 @@ void run_quantised(const model::Plan& plan, const Workspace& ws, const model::Pl
 void run_listed_rows(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
                      const uint32_t* rows, size_t count, const float* factors, float* y);
 
-/// One column, channel layout: piece `index` into its partial vector. With masks, inputs that are zero are
-/// not read, where enough of them are.
+/// `columns` columns, channel layout: piece `index` into its partial vectors. With masks, inputs of a single
+/// column that are zero are not read, where enough of them are.
 void run_channel_piece(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
-                       size_t index, uint32_t slot);
-/// y = bias + all partial vectors.
+                       size_t index, size_t columns, uint32_t slot);
+/// y = bias + all partial vectors, for each column.
 void add_channel_pieces(const model::Plan& plan, const Workspace& ws, const model::PlanLinear& linear,
-                        float* y);
+                        size_t columns, float* y, size_t y_stride);
 
 }  // namespace minnow::exec

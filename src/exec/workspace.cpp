@@ -84,7 +84,8 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.input_scales, rows * plan.input.groups);
   a.take(w.input_zs, rows * plan.input.groups);
   a.take(w.input_sums, uint64_t{threads} * plan.input.groups);
-  a.take(w.channel_partials, uint64_t{plan.input.channel_pieces} * w.partial_stride);
+  a.take(w.channel_partials,
+         std::min<uint64_t>(rows, kFewPasses) * plan.input.channel_pieces * w.partial_stride);
   a.take(w.channel_sums, uint64_t{threads} * w.partial_stride);
   a.take(w.masked, uint64_t{threads} * w.masked_stride);
   a.take(w.inputs, w.masked_stride);

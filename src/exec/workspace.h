@@ -55,7 +55,7 @@ struct Workspace {
   float* input_scales = nullptr;      // (C, Plan::input.groups)
   float* input_zs = nullptr;          // (C, Plan::input.groups)   scale * sum of codes
   int32_t* input_sums = nullptr;      // (threads, Plan::input.groups)
-  float* channel_partials = nullptr;  // (Plan::input.channel_pieces, partial_stride)
+  float* channel_partials = nullptr;  // (kFewPasses, Plan::input.channel_pieces, partial_stride)
   int32_t* channel_sums = nullptr;    // (threads, partial_stride)
 
   std::byte* attention_scratch_of(uint32_t slot) const { return attention_scratch + slot * scratch_stride; }
