@@ -51,18 +51,19 @@ void run_direct(const Plan& plan, const Workspace& ws, const PlanLinear& linear,
   const InputForm& form = plan.forms[linear.form];
   for (size_t i = 0; i < w.slabs.size(); ++i) {
     const SlabWeights& s = w.slabs[i];
-    const QuantisedInput x = input_of(ws, form, form.pieces[i], c.m0, 0);
-    float* y = c.y + c.m0 * c.y_stride;
     if (w.layout == Layout::panel) {
+      const QuantisedInput x = input_of(ws, form, form.pieces[i], c.m0, 0);
+      float* y = c.y + c.m0 * c.y_stride;
       const GemvPanelArgs args{view_of(s), x, w.bias, y, c.y_stride, c.m1 - c.m0, n0, n1, s.padded, i > 0};
       plan.kernels.gemv_panel->fn(&args);
       continue;
     }
-    for (size_t n = n0; n < n1; n += kTileRows) {
+    const size_t pass = c.m1 - c.m0 == 1 ? n1 - n0 : kTileRows;
+    for (size_t n = n0; n < n1; n += pass) {
       for (size_t m = c.m0; m < c.m1; ++m) {
         const GemvRowArgs args{view_of(s), input_of(ws, form, form.pieces[i], m, 0),
                                w.bias,     c.y + m * c.y_stride,
-                               n,          std::min(n1, n + kTileRows),
+                               n,          std::min(n1, n + pass),
                                s.padded,   i > 0,
                                nullptr,    nullptr};
         plan.kernels.gemv_row->fn(&args);
