@@ -186,7 +186,8 @@ typedef struct minnow_session_params {
   minnow_kv_type kv_type; /* default MINNOW_KV_F16 */
   minnow_sparsity
       sparsity; /* default MINNOW_SPARSITY_AUTO. Tokens that come one at a time leave out what is below
-                   the thresholds; several at once run dense, unless sparsity_prompts is set */
+                   the thresholds; several at once run dense, unless sparsity_prompts is set. The first
+                   session of a model to do so measures, for some milliseconds, when that saves time */
   float sparsity_scale; /* of all thresholds, at least 0: less keeps more. default 1 */
   int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
 } minnow_session_params;
@@ -315,7 +316,9 @@ typedef struct minnow_session_stats {
   uint64_t tokens_prefilled, tokens_decoded; /* since creation */
   double prefill_seconds, decode_seconds;
   uint64_t bytes_per_token; /* weights and KV rows that the next decode step reads, were nothing left out */
-  uint64_t weight_bytes_skipped; /* by tokens that came one at a time, since creation */
+  uint64_t weight_bytes_skipped; /* by tokens that came one at a time, since creation. What is left out but
+                                    read, because that was measured to be faster, does not count: a figure
+                                    of this machine */
   uint64_t tokens_masked;        /* that ran with thresholds, since creation; the next two are over them */
   double realised_sparsity;      /* share left out of the weights that may be left out: those of matrices with
                                     thresholds */

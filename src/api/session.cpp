@@ -80,7 +80,7 @@ Status make_decoder(minnow_session& s, uint32_t logit_rows) {
   exec::DecoderOptions options = s.options;
   options.logit_rows = logit_rows;
   options.state = &s.state;
-  if (options.sparsity && !s.model->plan->masks.empty()) {
+  if (options.sparsity) {
     MINNOW_ASSIGN(options.listing, s.model->listing_limits());
   }
   MINNOW_ASSIGN(exec::Decoder decoder,

@@ -174,7 +174,7 @@ Cut cut_of(size_t outputs, size_t cols, size_t m, uint32_t threads) {
   if (outputs * cols * m < kWorthSharing) {
     cut.grain = steps;
   } else if (m == 1) {
-    cut.grain = std::clamp<size_t>(steps / (size_t{threads} * 8), 1, 512 / kRowStep);
+    cut.grain = row_grain(steps, threads);
   } else if (threads > 1) {
     const size_t wanted = (size_t{threads} * 4 + steps - 1) / steps;
     cut.parts = std::clamp<size_t>(wanted, 1, std::max<size_t>(1, m / kLeastColumns));

@@ -64,8 +64,7 @@ struct Bench {
   }
   void run_rows(const PlanLinear& linear, bool listed) {
     const size_t all = linear.weights->rows, steps = row_starts.size() - 1;
-    const size_t grain = std::clamp<size_t>(steps / (size_t{pool.threads()} * 8), 1, 512 / kRowStep);
-    pool.parallel_for(steps, grain, [&](size_t begin, size_t end, uint32_t) {
+    pool.parallel_for(steps, row_grain(steps, pool.threads()), [&](size_t begin, size_t end, uint32_t) {
       if (listed) {
         const uint32_t first = row_starts[begin];
         run_listed_rows(plan, ws, linear, rows.data() + first, row_starts[end] - first, nullptr, ws.up);

@@ -151,26 +151,13 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
   constexpr uint32_t kPass = 128;  // channels of a pass: a multiple of every group
   const LinearWeights& w = *linear.weights;
   const model::ChannelPiece& piece = linear.pieces[index];
+  const SlabWeights& s = w.slabs[piece.slab];
   const InputForm& form = plan.forms[linear.form];
   GemvChannelArgs args{};
-  args.w = view_of(w.slabs[piece.slab]);
+  args.w = view_of(s);
   args.sums = ws.channel_sums + slot * ws.partial_stride;
-  args.n = w.rows, args.k0 = piece.k0, args.k1 = piece.k1;
-  if (columns > 1) {
-    for (uint32_t k = piece.k0; k < piece.k1; k += kPass) {
-      args.k0 = k, args.k1 = std::min(piece.k1, k + kPass), args.accumulate = k > piece.k0;
-      for (size_t m = 0; m < columns; ++m) {
-        args.x = input_of(ws, form, form.pieces[piece.slab], m, 0);
-        args.y = partial_of(ws, linear, m, index);
-        plan.kernels.gemv_channel->fn(&args);
-      }
-    }
-    return;
-  }
-  args.x = input_of(ws, form, form.pieces[piece.slab], 0, 0);
-  args.y = partial_of(ws, linear, 0, index);
-  if (ws.masking.skip && form.thresholds != nullptr) {
-    const SlabWeights& s = w.slabs[piece.slab];
+  args.n = w.rows;
+  if (columns == 1 && ws.masking.skip && form.thresholds != nullptr) {
     const uint32_t* starts = ws.input_starts + form.pieces[piece.slab].group_offset + piece.slab;
     const uint32_t end = std::min(piece.k1, s.count);
     const uint32_t kept = starts[(end + s.group - 1) / s.group] - starts[piece.k0 / s.group];
@@ -179,7 +166,15 @@ void run_channel_piece(const Plan& plan, const Workspace& ws, const PlanLinear& 
       ws.bytes_skipped->fetch_add((end - piece.k0 - kept) * s.code_stride, std::memory_order_relaxed);
     }
   }
-  plan.kernels.gemv_channel->fn(&args);
+  const uint32_t pass = columns == 1 ? piece.k1 - piece.k0 : kPass;
+  for (uint32_t k = piece.k0; k < piece.k1; k += pass) {
+    args.k0 = k, args.k1 = std::min(piece.k1, k + pass), args.accumulate = k > piece.k0;
+    for (size_t m = 0; m < columns; ++m) {
+      args.x = input_of(ws, form, form.pieces[piece.slab], m, 0);
+      args.y = partial_of(ws, linear, m, index);
+      plan.kernels.gemv_channel->fn(&args);
+    }
+  }
 }
 
 void add_channel_pieces(const Plan& plan, const Workspace& ws, const PlanLinear& linear, size_t columns,

@@ -5,6 +5,7 @@
 // kept.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 
 #include "exec/workspace.h"
@@ -16,6 +17,11 @@ namespace minnow::exec {
 inline constexpr size_t kTileRows = 128;
 /// Portions of one column start at multiples of this.
 inline constexpr size_t kRowStep = 16;
+/// Steps of kRowStep outputs that a thread takes at least: small enough that threads finish together, large
+/// enough that one is worth taking.
+inline size_t row_grain(size_t steps, uint32_t threads) {
+  return std::clamp<size_t>(steps / (size_t{threads} * 8), 1, 512 / kRowStep);
+}
 /// So many columns are still worth unpacking in registers for every four of them, where the layout allows
 /// that. In the first-level cache both ways cost the same at 16 (docs/kernels.md).
 inline constexpr size_t kFewColumns = 12;
