@@ -24,6 +24,7 @@ struct Options {
   std::string input, output, storage16 = "source", chat_format, method, report, sparsity_method = "best",
                              channel_weight = "mean";
   double sparsity = -1.0;  // none
+  double sparsity_least = minnow::compress::SparsityOptions{}.least;
   std::vector<std::string> calibration, held_out;
   uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048, memory = 1024;
   uint64_t seed = 1;
@@ -103,6 +104,7 @@ minnow::compress::SparsityOptions sparsity_settings(const Options& o,
                        SparsityMethod::wina, SparsityMethod::teal, SparsityMethod::oracle}) {
     if (o.sparsity_method == name_of(m)) s.method = m;
   }
+  s.least = o.sparsity_least;
   s.rms = o.channel_weight == "rms";
   s.calibration = o.calibration;
   s.length = o.length;
@@ -251,6 +253,9 @@ void add_compress(CLI::App& app) {
       ->check(CLI::Range(0.0, 0.95));
   sub->add_option("--sparsity-method", o->sparsity_method, "how thresholds are found (default best)")
       ->check(CLI::IsMember({"best", "chess", "cats", "wina", "teal", "oracle"}));
+  sub->add_option("--sparsity-least", o->sparsity_least,
+                  "best and teal: a matrix leaves out at least this share of its weights, or none")
+      ->check(CLI::Range(0.0, 0.95));
   sub->add_option("--channel-weight", o->channel_weight, "of |up| over tokens: mean (default) or rms")
       ->check(CLI::IsMember({"mean", "rms"}));
   sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");

@@ -74,8 +74,8 @@ TEST_P(Expand, WritesEveryCode) {
               Tile tile(kExpandRows, k - k0, group);
               const ExpandArgs args = expand_args(w, packed, layout, n0, k0, tile);
               GetParam().fn(&args);
-              // Minus 128 or not is this instruction set's choice, but one for all, and the zeros follow. It is
-              // read off the first code: a random scale may be zero, and its zero then says nothing.
+              // Minus 128 or not is this instruction set's choice, but one for all, and the zeros follow. It
+              // is read off the first code: a random scale may be zero, and its zero then says nothing.
               const int bias = bits == 8 ? ((uint8_t)tile.codes.data()[0] ^ w.code(n0, k0)) & 128 : 0;
               for (size_t r = 0; r < tile.rows; ++r) {
                 for (size_t g = 0; g < tile.groups; ++g) {

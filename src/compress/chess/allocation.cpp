@@ -8,18 +8,19 @@ namespace minnow::compress {
 // Choice i leaves out the i lowest buckets; of a table, choice g * (products + 1) + p those of the g lowest
 // gate buckets and, of the others, those of the p lowest products.
 
-Menu::Menu(const Histogram& h, uint64_t weights, double sensitivity) {
+Menu::Menu(const Histogram& h, uint64_t weights, double sensitivity, double least) {
   const auto samples = static_cast<double>(std::max<uint64_t>(h.total(), 1));
   uint64_t count = 0;
   double cost = 0.0;
   for (uint32_t b = 0; b <= h.size(); ++b) {
-    saved_.push_back(static_cast<float>(static_cast<double>(count) / samples * static_cast<double>(weights)));
+    const double share = static_cast<double>(count) / samples;
+    saved_.push_back(static_cast<float>(share < least ? 0.0 : share * static_cast<double>(weights)));
     cost_.push_back(static_cast<float>(cost / samples * sensitivity));
     if (b < h.size()) count += h.counts[b], cost += h.costs[b];
   }
 }
 
-Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity) {
+Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity, double least) {
   constexpr uint32_t kGates = GateTable::kGateBuckets, kProducts = GateTable::kProductBuckets;
   const auto samples = static_cast<double>(std::max<uint64_t>(t.total, 1));
   // What is left at each product once the gates below are gone.
@@ -31,12 +32,15 @@ Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity) {
     }
   }
   double gate_count = 0.0, gate_cost = 0.0;
-  const double share = static_cast<double>(weights) / samples;
+  const auto saved = [&](double left_out) {
+    const double share = left_out / samples;
+    return share < least ? 0.0 : share * static_cast<double>(weights);
+  };
   for (uint32_t g = 0; g <= kGates; ++g) {
     double products = 0.0, product_cost = 0.0;
     for (uint32_t p = 0; p <= kProducts; ++p) {
       // Rows of up go with gates; inputs of down with both.
-      saved_.push_back(static_cast<float>((gate_count + gate_count + products) * share));
+      saved_.push_back(static_cast<float>(saved(gate_count) + saved(gate_count + products)));
       cost_.push_back(static_cast<float>((gate_cost + product_cost) / samples * sensitivity));
       if (p < kProducts) products += count[p], product_cost += cost[p];
     }
@@ -70,7 +74,18 @@ std::vector<Menu::Choice> spend(const std::vector<Menu>& menus, double wanted) {
     for (size_t i = 0; i < menus.size(); ++i) saved += menus[i].best(std::exp2(middle)).saved;
     (saved < wanted ? low : high) = middle;
   }
-  for (size_t i = 0; i < menus.size(); ++i) out[i] = menus[i].best(std::exp2(high));
+  // What changes between the two prices is worth the same to the last bit, so only as much of it is taken as
+  // is wanted: where little counts as nothing, one menu may jump by half of its weights.
+  double saved = 0.0;
+  for (size_t i = 0; i < menus.size(); ++i) {
+    out[i] = menus[i].best(std::exp2(low));
+    saved += out[i].saved;
+  }
+  for (size_t i = 0; i < menus.size() && saved < wanted; ++i) {
+    saved -= out[i].saved;
+    out[i] = menus[i].best(std::exp2(high));
+    saved += out[i].saved;
+  }
   return out;
 }
 

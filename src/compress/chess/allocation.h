@@ -12,10 +12,10 @@ namespace minnow::compress {
 class Menu {
  public:
   /// Inputs of a linear by |x| |W|: `weights` are the linear's; `sensitivity` is loss per unit of the
-  /// histogram's cost and per sample of it.
-  Menu(const Histogram& histogram, uint64_t weights, double sensitivity);
+  /// histogram's cost and per sample of it. A share of weights below `least` counts as nothing saved.
+  Menu(const Histogram& histogram, uint64_t weights, double sensitivity, double least);
   /// A gated FFN: rows of up by gate scores, then inputs of down by products of what is left.
-  Menu(const GateTable& table, uint64_t weights, double sensitivity);
+  Menu(const GateTable& table, uint64_t weights, double sensitivity, double least);
 
   /// The choice of least loss - price * weights left out.
   struct Choice {

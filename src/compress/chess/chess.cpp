@@ -160,11 +160,11 @@ class Calibrator {
         items.push_back({l, r});
         const uint64_t count = linear_of(w, r)->weight_count();
         if (r != Role::down || !gated())
-          menus.emplace_back(s.weighted[size_t(r)], count, sensitivity);
+          menus.emplace_back(s.weighted[size_t(r)], count, sensitivity, options_.least);
         else if (products)
-          menus.emplace_back(s.table, count, sensitivity);
+          menus.emplace_back(s.table, count, sensitivity, options_.least);
         else
-          menus.emplace_back(gate_only(s.table), 2 * count, sensitivity);
+          menus.emplace_back(gate_only(s.table), 2 * count, sensitivity, options_.least);
         if (!report("sparsity, sensitivities", items.size(), layers() * roles.size()))
           return fail(Code::cancelled, "cancelled");
       }
@@ -393,10 +393,18 @@ class Calibrator {
   uint32_t step_ = 1;
 };
 
+bool allocates(SparsityMethod m) {
+  return m == SparsityMethod::best || m == SparsityMethod::teal;
+}
+
 Status check(const SparsityOptions& o) {
   if (!(o.share >= 0.0 && o.share <= 0.95)) {
     return fail(Code::invalid_argument, "a sparsity of ", o.share,
                 " was asked for; it lies between 0 and 0.95");
+  }
+  if (!(o.least >= 0.0 && o.least < 1.0)) {
+    return fail(Code::invalid_argument, "matrices were to leave out at least ", o.least,
+                " of their weights or nothing; that share is at least 0 and below 1");
   }
   return {};
 }
@@ -422,8 +430,7 @@ Result<CompressReport> add_sparsity(const std::string& input, const SparsityOpti
   MINNOW_TRY(check(options));
   MINNOW_ASSIGN(const auto calibrator, Calibrator::create(input, options));
   MINNOW_TRY(calibrator->sequences());
-  const bool allocate = options.share > 0.0 &&
-                        (options.method == SparsityMethod::best || options.method == SparsityMethod::teal);
+  const bool allocate = options.share > 0.0 && allocates(options.method);
   MINNOW_TRY(calibrator->passes(allocate));
   Thresholds thresholds = calibrator->evenly();
   if (allocate) {
@@ -431,6 +438,7 @@ Result<CompressReport> add_sparsity(const std::string& input, const SparsityOpti
   }
   const Json settings = {{"share", options.share},
                          {"method", name_of(options.method)},
+                         {"least", allocates(options.method) ? options.least : 0.0},
                          {"channel_weight", options.rms ? "rms" : "mean_abs"}};
   return write_with_thresholds(calibrator->container(), thresholds, settings.dump(), calibrator->pool(),
                                output);
@@ -463,10 +471,13 @@ Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptio
     if (calibrator->gated() && options.method == SparsityMethod::best) fill(l[Role::gate], c.hidden_size);
   }
   const std::string trial = cat(path, ".sparse.", static_cast<uint64_t>(::getpid()));
-  auto report = write_with_thresholds(
-      calibrator->container(), all,
-      Json{{"share", 0.123456789012345678}, {"method", "oracle"}, {"channel_weight", "mean_abs"}}.dump(),
-      calibrator->pool(), trial);
+  auto report = write_with_thresholds(calibrator->container(), all,
+                                      Json{{"share", 0.123456789012345678},
+                                           {"method", "oracle"},
+                                           {"least", 0.123456789012345678},
+                                           {"channel_weight", "mean_abs"}}
+                                          .dump(),
+                                      calibrator->pool(), trial);
   std::remove(trial.c_str());
   if (!report.ok()) return report.status();
   return report->file_bytes;

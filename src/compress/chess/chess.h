@@ -32,6 +32,9 @@ struct SparsityOptions {
   /// Weights that a token leaves out, 0 to 0.95 of those of q, o, up and down (best: as many, gate's too).
   double share = 0.5;
   SparsityMethod method = SparsityMethod::best;
+  /// best and teal: a matrix that leaves out less than this share of its weights counts as leaving out none,
+  /// because machines read it whole (exec/listing.h); masks in it would cost loss for nothing.
+  double least = 0.25;
   bool rms = false;  ///< a channel's weight is the root mean square of |up| instead of its mean
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   uint32_t tokens = 1u << 16, length = 2048;
