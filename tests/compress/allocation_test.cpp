@@ -35,14 +35,14 @@ Total total(const std::vector<Menu::Choice>& choices) {
   return t;
 }
 
-TEST(Allocation, LeavesOutWhatIsWantedForLessThanEvenSharesCost) {
+TEST(SparsityAllocation, LeavesOutWhatIsWantedForLessThanEvenSharesCost) {
   std::mt19937 random(1);
   std::vector<Menu> menus;
   double even = 0.0;
   for (int i = 0; i < 12; ++i) {
     const Histogram h = effects(random, 0.5 + 0.1 * i);
     const double sensitivity = std::exp2(i % 5);
-    menus.emplace_back(h, kWeights, sensitivity, 0.0);
+    menus.emplace_back(h, kWeights, sensitivity, LeastShares{});
     uint64_t count = 0;
     for (uint32_t b = 0; b < h.size() && 2 * count < h.total(); ++b)
       count += h.counts[b], even += h.costs[b] / static_cast<double>(h.total()) * sensitivity;
@@ -53,11 +53,12 @@ TEST(Allocation, LeavesOutWhatIsWantedForLessThanEvenSharesCost) {
   EXPECT_LT(t.cost, even);
 }
 
-TEST(Allocation, AMatrixLeavesOutTheLeastThatCountsOrNothing) {
+TEST(SparsityAllocation, AMatrixLeavesOutTheLeastThatCountsOrNothing) {
   std::mt19937 random(2);
   for (const double least : {0.25, 0.45, 0.7}) {
     std::vector<Menu> menus;
-    for (int i = 0; i < 12; ++i) menus.emplace_back(effects(random, 1.0), kWeights, std::exp2(i), least);
+    for (int i = 0; i < 12; ++i)
+      menus.emplace_back(effects(random, 1.0), kWeights, std::exp2(i), LeastShares{0.0, least});
     const double wanted = 0.3 * 12 * kWeights;
     const std::vector<Menu::Choice> choices = spend(menus, wanted);
     for (const Menu::Choice& c : choices) {
@@ -69,7 +70,7 @@ TEST(Allocation, AMatrixLeavesOutTheLeastThatCountsOrNothing) {
   }
 }
 
-TEST(Allocation, LittleOfAGateCountsAsNothingThoughItsProductsCount) {
+TEST(SparsityAllocation, LittleOfAGateCountsAsNothingThoughItsProductsCount) {
   GateTable t;
   t.counts.assign(size_t{GateTable::kGateBuckets} * GateTable::kProductBuckets, 0);
   t.costs.assign(t.counts.size(), 0.0);
@@ -80,15 +81,15 @@ TEST(Allocation, LittleOfAGateCountsAsNothingThoughItsProductsCount) {
     t.total += count;
   };
   put(0.01f, 0.001f, 100), put(1.0f, 0.002f, 600), put(1.0f, 1.0f, 300);
-  const Menu open(t, kWeights, 1.0, 0.0), aware(t, kWeights, 1.0, 0.25);
+  const Menu open(t, kWeights, 1.0, {}), aware(t, kWeights, 1.0, {0.25, 0.45});
   constexpr double kPrice = 1e-6;  // above what the small ones cost, below what the large ones do
   EXPECT_NEAR(open.best(kPrice).saved, 0.1 * kWeights + 0.7 * kWeights, 1.0);  // rows of up, inputs of down
   EXPECT_NEAR(aware.best(kPrice).saved, 0.7 * kWeights, 1.0);                  // inputs of down alone
 }
 
-TEST(Allocation, NothingWantedIsNothingLeftOut) {
+TEST(SparsityAllocation, NothingWantedIsNothingLeftOut) {
   std::mt19937 random(3);
-  const std::vector<Menu> menus{Menu(effects(random, 1.0), kWeights, 1.0, 0.25)};
+  const std::vector<Menu> menus{Menu(effects(random, 1.0), kWeights, 1.0, {0.6, 0.45})};
   EXPECT_EQ(total(spend(menus, 0.0)).saved, 0.0);
 }
 

@@ -504,11 +504,11 @@ TEST(Sparsity, BadRequestsSayWhatIsWrong) {
   EXPECT_FALSE(add_sparsity(tiny_path(), o, dir.file("x.mnw")).ok());
   o.share = 0.5;
   for (const double least : {-0.1, 1.0, static_cast<double>(NAN)}) {
-    o.least = least;
+    o.least = {0.0, least};
     EXPECT_THAT(add_sparsity(tiny_path(), o, dir.file("x.mnw")).status().message(),
                 HasSubstr("at least 0 and below 1"));
   }
-  o.least = 0.25;
+  o.least = {};
   EXPECT_THAT(add_sparsity(dir.file("none.mnw"), o, dir.file("x.mnw")).status().message(),
               HasSubstr("none.mnw"));
   o.calibration = {"/nonexistent.txt"};

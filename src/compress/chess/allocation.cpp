@@ -8,19 +8,19 @@ namespace minnow::compress {
 // Choice i leaves out the i lowest buckets; of a table, choice g * (products + 1) + p those of the g lowest
 // gate buckets and, of the others, those of the p lowest products.
 
-Menu::Menu(const Histogram& h, uint64_t weights, double sensitivity, double least) {
+Menu::Menu(const Histogram& h, uint64_t weights, double sensitivity, const LeastShares& least) {
   const auto samples = static_cast<double>(std::max<uint64_t>(h.total(), 1));
   uint64_t count = 0;
   double cost = 0.0;
   for (uint32_t b = 0; b <= h.size(); ++b) {
     const double share = static_cast<double>(count) / samples;
-    saved_.push_back(static_cast<float>(share < least ? 0.0 : share * static_cast<double>(weights)));
+    saved_.push_back(static_cast<float>(share < least.inputs ? 0.0 : share * static_cast<double>(weights)));
     cost_.push_back(static_cast<float>(cost / samples * sensitivity));
     if (b < h.size()) count += h.counts[b], cost += h.costs[b];
   }
 }
 
-Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity, double least) {
+Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity, const LeastShares& least) {
   constexpr uint32_t kGates = GateTable::kGateBuckets, kProducts = GateTable::kProductBuckets;
   const auto samples = static_cast<double>(std::max<uint64_t>(t.total, 1));
   // What is left at each product once the gates below are gone.
@@ -32,15 +32,16 @@ Menu::Menu(const GateTable& t, uint64_t weights, double sensitivity, double leas
     }
   }
   double gate_count = 0.0, gate_cost = 0.0;
-  const auto saved = [&](double left_out) {
+  const auto saved = [&](double left_out, double from) {
     const double share = left_out / samples;
-    return share < least ? 0.0 : share * static_cast<double>(weights);
+    return share < from ? 0.0 : share * static_cast<double>(weights);
   };
   for (uint32_t g = 0; g <= kGates; ++g) {
     double products = 0.0, product_cost = 0.0;
     for (uint32_t p = 0; p <= kProducts; ++p) {
       // Rows of up go with gates; inputs of down with both.
-      saved_.push_back(static_cast<float>(saved(gate_count) + saved(gate_count + products)));
+      saved_.push_back(
+          static_cast<float>(saved(gate_count, least.rows) + saved(gate_count + products, least.inputs)));
       cost_.push_back(static_cast<float>((gate_cost + product_cost) / samples * sensitivity));
       if (p < kProducts) products += count[p], product_cost += cost[p];
     }

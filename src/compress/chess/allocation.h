@@ -8,14 +8,20 @@
 
 namespace minnow::compress {
 
+/// Shares of a matrix below which nothing is saved; 0: every weight left out is one.
+struct LeastShares {
+  double rows = 0.0;    ///< of up
+  double inputs = 0.0;  ///< of q, o, gate and down
+};
+
 /// One thing that may leave weights out, in every way it can.
 class Menu {
  public:
   /// Inputs of a linear by |x| |W|: `weights` are the linear's; `sensitivity` is loss per unit of the
-  /// histogram's cost and per sample of it. A share of weights below `least` counts as nothing saved.
-  Menu(const Histogram& histogram, uint64_t weights, double sensitivity, double least);
+  /// histogram's cost and per sample of it. What `least` says counts as nothing saved.
+  Menu(const Histogram& histogram, uint64_t weights, double sensitivity, const LeastShares& least);
   /// A gated FFN: rows of up by gate scores, then inputs of down by products of what is left.
-  Menu(const GateTable& table, uint64_t weights, double sensitivity, double least);
+  Menu(const GateTable& table, uint64_t weights, double sensitivity, const LeastShares& least);
 
   /// The choice of least loss - price * weights left out.
   struct Choice {

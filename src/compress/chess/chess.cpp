@@ -402,8 +402,9 @@ Status check(const SparsityOptions& o) {
     return fail(Code::invalid_argument, "a sparsity of ", o.share,
                 " was asked for; it lies between 0 and 0.95");
   }
-  if (!(o.least >= 0.0 && o.least < 1.0)) {
-    return fail(Code::invalid_argument, "matrices were to leave out at least ", o.least,
+  for (const double least : {o.least.rows, o.least.inputs}) {
+    if (least >= 0.0 && least < 1.0) continue;
+    return fail(Code::invalid_argument, "matrices were to leave out at least ", least,
                 " of their weights or nothing; that share is at least 0 and below 1");
   }
   return {};
@@ -438,7 +439,8 @@ Result<CompressReport> add_sparsity(const std::string& input, const SparsityOpti
   }
   const Json settings = {{"share", options.share},
                          {"method", name_of(options.method)},
-                         {"least", allocates(options.method) ? options.least : 0.0},
+                         {"least_rows", options.least.rows},
+                         {"least_inputs", options.least.inputs},
                          {"channel_weight", options.rms ? "rms" : "mean_abs"}};
   return write_with_thresholds(calibrator->container(), thresholds, settings.dump(), calibrator->pool(),
                                output);
@@ -474,7 +476,8 @@ Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptio
   auto report = write_with_thresholds(calibrator->container(), all,
                                       Json{{"share", 0.123456789012345678},
                                            {"method", "oracle"},
-                                           {"least", 0.123456789012345678},
+                                           {"least_rows", 0.123456789012345678},
+                                           {"least_inputs", 0.123456789012345678},
                                            {"channel_weight", "mean_abs"}}
                                           .dump(),
                                       calibrator->pool(), trial);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compress/chess/allocation.h"
 #include "compress/compress.h"
 #include "compress/mlwq/model_weights.h"
 
@@ -32,9 +33,9 @@ struct SparsityOptions {
   /// Weights that a token leaves out, 0 to 0.95 of those of q, o, up and down (best: as many, gate's too).
   double share = 0.5;
   SparsityMethod method = SparsityMethod::best;
-  /// best and teal: a matrix that leaves out less than this share of its weights counts as leaving out none,
-  /// because machines read it whole (exec/listing.h); masks in it would cost loss for nothing.
-  double least = 0.25;
+  /// best and teal: what leaves out less than this share counts as leaving out none. Machines read it whole,
+  /// and at how much they begin to list differs (exec/listing.h): masks below that cost loss for nothing.
+  LeastShares least;
   bool rms = false;  ///< a channel's weight is the root mean square of |up| instead of its mean
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   uint32_t tokens = 1u << 16, length = 2048;
