@@ -369,30 +369,27 @@ class Pipeline {
                                  QuantisedSet::Entry{std::move(linear), work.layout(work.scheme())});
   }
 
-  /// Quantises the linears of a block; `w` then holds what their codes stand for.
-  Status quantise_block(size_t b, BlockWeights& w, Propagation* propagation) {
-    std::vector<const Work*> missing;
-    std::vector<Role> roles;
-    std::array<Matrix, kRoles> resumed;
-    for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
-      const Work& work = work_[l];
-      if (resume_one(work, resumed[static_cast<size_t>(work.role)])) continue;
-      missing.push_back(&work);
-      roles.push_back(work.role);
-    }
-    std::array<Moments, kRoles> moments;
-    std::array<Drift, kRoles> drift;
-    if (propagation != nullptr) {
-      MINNOW_TRY(
-          propagation->gather(w, roles, o_.weighted_tokens ? &token_weights_[b] : nullptr, moments, drift));
-    }
-    for (const Work* work : missing) {
-      const Moments& seen =
-          propagation != nullptr ? moments[static_cast<size_t>(work->role)] : work->found.sensitivity.moments;
-      MINNOW_TRY(quantise_one(*work, seen, drift[static_cast<size_t>(work->role)], w[work->role]));
-    }
-    for (Role r : kAllRoles) {
-      if (Matrix& found = resumed[static_cast<size_t>(r)]; !found.empty()) w[r] = std::move(found);
+  /// Quantises the linears of a block, step by step; `w` then holds what their codes stand for.
+  Status quantise_block(size_t b, BlockWeights& w, const BlockWeights& floats, Propagation* propagation) {
+    const TokenWeights* weights = o_.weighted_tokens ? &token_weights_[b] : nullptr;
+    for (const Step step : kSteps) {
+      std::vector<const Work*> missing;
+      std::vector<Role> roles;
+      for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
+        const Work& work = work_[l];
+        if (step_of(work.role) != step || resume_one(work, w[work.role])) continue;
+        missing.push_back(&work);
+        roles.push_back(work.role);
+      }
+      std::array<Moments, kRoles> moments;
+      std::array<Drift, kRoles> drift;
+      if (propagation != nullptr)
+        MINNOW_TRY(propagation->gather(step, w, floats, roles, weights, moments, drift));
+      for (const Work* work : missing) {
+        const auto role = static_cast<size_t>(work->role);
+        const Moments& seen = propagation != nullptr ? moments[role] : work->found.sensitivity.moments;
+        MINNOW_TRY(quantise_one(*work, seen, drift[role], w[work->role]));
+      }
     }
     return {};
   }
@@ -435,8 +432,9 @@ class Pipeline {
     Propagation* const p = propagation ? &*propagation : nullptr;
     for (size_t b = 0; b < blocks(); ++b) {
       MINNOW_ASSIGN(BlockWeights w, read_block(model_.layers[b], pool_));
-      MINNOW_TRY(quantise_block(b, w, p));
-      if (p != nullptr && b + 1 < blocks()) MINNOW_TRY(p->advance(w));
+      const BlockWeights floats = p != nullptr && p->drifts() ? w : BlockWeights();
+      MINNOW_TRY(quantise_block(b, w, floats, p));
+      if (p != nullptr && b + 1 < blocks()) MINNOW_TRY(p->leave(w, floats));
       MINNOW_TRY(tick("quantise", b + 1, blocks()));
     }
     return {};

@@ -87,6 +87,12 @@ class Network {
   /// The same for one more token of each of several sequences: row i of x is that of sequence i. The caller
   /// counts cache.position on.
   void forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& tape, Matrix& out) const;
+  /// The steps of forward(), each from what the one before left in the tape.
+  void attention_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;     // attn_in
+  void attend(const BlockWeights& w, Tape& tape, StepCache* cache = nullptr) const;   // attn from attn_in
+  void feed_forward_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;  // mid, ffn_in from attn
+  void feed_forward(const BlockWeights& w, Tape& tape) const;                         // inner from ffn_in
+  void close(const BlockWeights& w, Tape& tape, Matrix& out) const;                   // from mid and inner
   /// dx = gradient at the block's input, from that at its output; fills tape.dy.
   void backward(const BlockWeights& w, const Matrix& x, Tape& tape, const Matrix& dout, Matrix& dx) const;
 
@@ -109,12 +115,6 @@ class Network {
   void logits_backward(const Matrix& logits, Matrix& dlogits) const;
 
  private:
-  /// The steps of forward(), each from what the one before left in the tape.
-  void attention_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;     // attn_in
-  void attend(const BlockWeights& w, Tape& tape, StepCache* cache = nullptr) const;   // attn from attn_in
-  void feed_forward_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;  // mid, ffn_in from attn
-  void feed_forward(const BlockWeights& w, Tape& tape) const;                         // inner from ffn_in
-  void close(const BlockWeights& w, Tape& tape, Matrix& out) const;                   // from mid and inner
   bool norms_inputs() const;
   /// sum = x + residual scale * branch, the branch through its post-norm where there is one.
   void add_branch(const NormParameters& p, const Matrix& x, const Matrix& branch, Matrix& sum) const;

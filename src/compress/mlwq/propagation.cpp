@@ -4,61 +4,102 @@
 
 namespace minnow::compress {
 
+Step step_of(Role role) {
+  switch (role) {
+    case Role::q:
+    case Role::k:
+    case Role::v:
+      return Step::attention_in;
+    case Role::o:
+      return Step::attention_out;
+    case Role::gate:
+    case Role::up:
+      return Step::ffn_in;
+    case Role::down:
+      break;
+  }
+  return Step::ffn_out;
+}
+
 Result<Propagation> Propagation::start(const Network& net, const ModelEnds& ends, const Matrix* floats,
                                        const Sequences& sequences, ThreadPool& pool, Spill& spill) {
   Propagation p(net, pool);
-  const size_t count = sequences.size(), values = size_t{net.tokens()} * net.config().hidden_size;
-  for (auto* tapes : {&p.tapes_, &p.float_tapes_}) tapes->resize(pool.threads());
-  for (auto* states : {&p.in_, &p.float_in_, &p.out_}) states->resize(pool.threads());
-  MINNOW_ASSIGN(p.x_, MatrixStore::create(count, values, spill));
-  if (floats != nullptr) {
-    MINNOW_ASSIGN(p.floats_, MatrixStore::create(count, values, spill));
-  }
-  const auto embed = [&](size_t s, uint32_t slot) -> Status {
-    Matrix& x = p.out_[slot];
-    if (floats != nullptr) {
-      net.embed(sequences[s], *floats, ends.in, x);
-      MINNOW_TRY(p.floats_.put(s, x));
-    }
-    net.embed(sequences[s], ends.embedding, ends.in, x);
-    return p.x_.put(s, x);
+  const format::Config& c = net.config();
+  const size_t count = sequences.size(), tokens = net.tokens();
+  const size_t widest = std::max({size_t{c.hidden_size}, size_t{c.q_size()}, size_t{c.ffn_size}});
+  const auto begin = [&](Stream& s, const Matrix& embedding) -> Status {
+    s.tapes.resize(pool.threads()), s.in.resize(pool.threads()), s.out.resize(pool.threads());
+    MINNOW_ASSIGN(s.x, MatrixStore::create(count, tokens * c.hidden_size, spill));
+    MINNOW_ASSIGN(s.side, MatrixStore::create(count, tokens * widest, spill));
+    return for_sequences(pool, count, [&](size_t i, uint32_t slot) {
+      net.embed(sequences[i], embedding, ends.in, s.out[slot]);
+      return s.x.put(i, s.out[slot]);
+    });
   };
-  MINNOW_TRY(for_sequences(pool, count, embed));
+  MINNOW_TRY(begin(p.quantised_, ends.embedding));
+  if (floats != nullptr) MINNOW_TRY(begin(p.floats_, *floats));
   return p;
+}
+
+Status Propagation::arrive(Step step, const BlockWeights& w, Stream& s, size_t sequence, size_t slot) const {
+  Tape& t = s.tapes[slot];
+  Matrix& x = s.in[slot];
+  MINNOW_TRY(s.x.get(sequence, x));
+  switch (step) {
+    case Step::attention_in:
+      net_.attention_input(w, x, t);
+      return {};
+    case Step::attention_out:
+      net_.attention_input(w, x, t);
+      net_.attend(w, t);
+      return s.side.put(sequence, t.attn);
+    case Step::ffn_in:
+      net_.attention_input(w, x, t);  // parallel blocks feed it to both branches
+      MINNOW_TRY(s.side.get(sequence, t.attn));
+      net_.feed_forward_input(w, x, t);
+      MINNOW_TRY(s.x.put(sequence, t.mid));
+      return s.side.put(sequence, t.ffn_in);
+    case Step::ffn_out:
+      break;
+  }
+  std::swap(t.mid, x);
+  MINNOW_TRY(s.side.get(sequence, t.ffn_in));
+  net_.feed_forward(w, t);
+  return s.side.put(sequence, t.inner);
+}
+
+Status Propagation::leave(const BlockWeights& w, Stream& s, size_t sequence, size_t slot) const {
+  Tape& t = s.tapes[slot];
+  MINNOW_TRY(s.x.get(sequence, t.mid));
+  MINNOW_TRY(s.side.get(sequence, t.inner));
+  net_.close(w, t, s.out[slot]);
+  return s.x.put(sequence, s.out[slot]);
 }
 
 void Propagation::add(const BlockWeights& w, Role r, size_t slot, const float* weights, Moments& m,
                       Drift& d) {
-  const Tape &tape = tapes_[slot], &floats = float_tapes_[slot];
+  const Tape &tape = quantised_.tapes[slot], &floats = floats_.tapes[slot];
   const Matrix& x = tape.input(r);
   add_moments(m, x, weights, pool_);
   if (!drifts()) return;
   add_drift(d.inputs, floats.input(r), x, x, weights, pool_);
   // A norm of the branch would come between its output and the residual.
   if (r == Role::o && !w.attn_post_norm.present())
-    add_drift(d.residual, float_in_[slot], in_[slot], x, weights, pool_);
+    add_drift(d.residual, floats_.in[slot], quantised_.in[slot], x, weights, pool_);
   if (r == Role::down && !w.ffn_post_norm.present())
     add_drift(d.residual, floats.mid, tape.mid, x, weights, pool_);
 }
 
-Status Propagation::gather(const BlockWeights& w, std::span<const Role> roles, const TokenWeights* weights,
+Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights& floats,
+                           std::span<const Role> roles, const TokenWeights* weights,
                            std::array<Moments, kRoles>& moments, std::array<Drift, kRoles>& drift) {
-  if (roles.empty() && !drifts()) return {};
-  const size_t round = tapes_.size(), count = x_.count();
+  const size_t round = quantised_.tapes.size(), count = quantised_.x.count();
   for (size_t first = 0; first < count; first += round) {
     const size_t n = std::min(round, count - first);
-    const auto forward = [&](size_t i, uint32_t) -> Status {
-      if (drifts()) {
-        MINNOW_TRY(floats_.get(first + i, float_in_[i]));
-        net_.forward(w, float_in_[i], float_tapes_[i], out_[i]);
-        MINNOW_TRY(floats_.put(first + i, out_[i]));
-      }
-      if (roles.empty()) return {};
-      MINNOW_TRY(x_.get(first + i, in_[i]));
-      net_.forward(w, in_[i], tapes_[i], out_[i]);
-      return {};
-    };
-    MINNOW_TRY(for_sequences(pool_, n, forward));
+    MINNOW_TRY(for_sequences(pool_, n, [&](size_t i, uint32_t) -> Status {
+      if (drifts()) MINNOW_TRY(arrive(step, floats, floats_, first + i, i));
+      return arrive(step, w, quantised_, first + i, i);
+    }));
     for (size_t i = 0; i < n; ++i) {
       for (Role r : roles) {
         const auto role = static_cast<size_t>(r);
@@ -68,17 +109,16 @@ Status Propagation::gather(const BlockWeights& w, std::span<const Role> roles, c
       }
     }
   }
-  for (Drift& d : drift) {  // a linear's output reaches the residual by this scale
-    for (float& v : d.residual.span()) v /= net_.config().residual_scale;
+  for (Role r : roles) {  // a linear's output reaches the residual by this scale
+    for (float& v : drift[static_cast<size_t>(r)].residual.span()) v /= net_.config().residual_scale;
   }
   return {};
 }
 
-Status Propagation::advance(const BlockWeights& w) {
-  return for_sequences(pool_, x_.count(), [&](size_t s, uint32_t slot) -> Status {
-    MINNOW_TRY(x_.get(s, in_[slot]));
-    net_.forward(w, in_[slot], tapes_[slot], out_[slot]);
-    return x_.put(s, out_[slot]);
+Status Propagation::leave(const BlockWeights& w, const BlockWeights& floats) {
+  return for_sequences(pool_, quantised_.x.count(), [&](size_t s, uint32_t slot) -> Status {
+    if (drifts()) MINNOW_TRY(leave(floats, floats_, s, slot));
+    return leave(w, quantised_, s, slot);
   });
 }
 

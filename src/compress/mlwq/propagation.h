@@ -1,6 +1,6 @@
 // Calibration's sequences on their way through the quantised model, and through the float model beside it: a
-// block's second moments are those of what the quantised blocks before it hand on, and its linears are told
-// how far that has drifted.
+// linear's second moments are those of what the quantised linears before it hand on, and it is told how far
+// that has drifted.
 #pragma once
 
 #include <array>
@@ -13,31 +13,47 @@ namespace minnow::compress {
 /// [sequence][role][token]; sequences it does not have, and empty lists, count every token once.
 using TokenWeights = std::vector<std::array<std::vector<float>, kRoles>>;
 
+/// A block is passed in steps, the linears of one after those of the other.
+enum class Step : uint8_t { attention_in, attention_out, ffn_in, ffn_out };
+inline constexpr std::array<Step, 4> kSteps = {Step::attention_in, Step::attention_out, Step::ffn_in,
+                                               Step::ffn_out};
+Step step_of(Role role);
+
 class Propagation {
  public:
   /// The hidden states before the first block. `floats`: the embedding before it was quantised, or null where
-  /// no drift is wanted. Memory: one or two matrices a sequence, in the spill.
+  /// no drift is wanted. Memory: two or four matrices a sequence, in the spill.
   static Result<Propagation> start(const Network& net, const ModelEnds& ends, const Matrix* floats,
                                    const Sequences& sequences, ThreadPool& pool, Spill& spill);
 
-  /// Adds up what `roles` of the next block get to see, its own weights `w` still unquantised, and takes the
-  /// float model's sequences through it. Once a block, also without roles.
-  Status gather(const BlockWeights& w, std::span<const Role> roles, const TokenWeights* weights,
-                std::array<Moments, kRoles>& moments, std::array<Drift, kRoles>& drift);
-  /// Takes the quantised model's sequences through the next block.
-  Status advance(const BlockWeights& w);
+  bool drifts() const { return floats_.x.count() != 0; }
+  /// Takes the sequences to the inputs of a step of the block and adds up what `roles`, all of that step, get
+  /// to see there. In `w` the linears of the steps before are quantised; `floats` is the block as it was
+  /// (looked at only where there is drift). For each step in turn, also without roles.
+  Status gather(Step step, const BlockWeights& w, const BlockWeights& floats, std::span<const Role> roles,
+                const TokenWeights* weights, std::array<Moments, kRoles>& moments,
+                std::array<Drift, kRoles>& drift);
+  /// Takes the sequences behind the block, all of whose steps were gathered.
+  Status leave(const BlockWeights& w, const BlockWeights& floats);
 
  private:
+  /// The sequences in one of the models.
+  struct Stream {
+    MatrixStore x;     // the block's input; behind attention_out the residual with the attention's branch
+    MatrixStore side;  // what a step left for the next beside it: attn, ffn_in, inner
+    std::vector<Tape> tapes;
+    std::vector<Matrix> in, out;  // a sequence at hand each, by slot
+  };
+
   Propagation(const Network& net, ThreadPool& pool) : net_(net), pool_(pool) {}
-  bool drifts() const { return floats_.count() != 0; }
-  /// Adds what a linear gets to see of the sequence whose tapes are those of `slot`.
+  Status arrive(Step step, const BlockWeights& w, Stream& stream, size_t sequence, size_t slot) const;
+  Status leave(const BlockWeights& w, Stream& stream, size_t sequence, size_t slot) const;
+  /// Adds what a linear gets to see of the sequences at `slot`.
   void add(const BlockWeights& w, Role r, size_t slot, const float* weights, Moments& m, Drift& d);
 
   const Network& net_;
   ThreadPool& pool_;
-  MatrixStore x_, floats_;  // the next block's inputs, in the quantised and the float model
-  std::vector<Tape> tapes_, float_tapes_;
-  std::vector<Matrix> in_, float_in_, out_;
+  Stream quantised_, floats_;
 };
 
 }  // namespace minnow::compress
