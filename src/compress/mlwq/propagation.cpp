@@ -96,10 +96,11 @@ Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights&
   const size_t round = quantised_.tapes.size(), count = quantised_.x.count();
   for (size_t first = 0; first < count; first += round) {
     const size_t n = std::min(round, count - first);
-    MINNOW_TRY(for_sequences(pool_, n, [&](size_t i, uint32_t) -> Status {
+    const auto both = [&](size_t i, uint32_t) -> Status {
       if (drifts()) MINNOW_TRY(arrive(step, floats, floats_, first + i, i));
       return arrive(step, w, quantised_, first + i, i);
-    }));
+    };
+    MINNOW_TRY(for_sequences(pool_, n, both));
     for (size_t i = 0; i < n; ++i) {
       for (Role r : roles) {
         const auto role = static_cast<size_t>(r);
