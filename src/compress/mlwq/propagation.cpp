@@ -78,10 +78,11 @@ Status Propagation::leave(const BlockWeights& w, Stream& s, size_t sequence, siz
 
 void Propagation::add(const BlockWeights& w, Role r, size_t slot, const float* weights, Moments& m,
                       Drift& d) {
-  const Tape &tape = quantised_.tapes[slot], &floats = floats_.tapes[slot];
+  const Tape& tape = quantised_.tapes[slot];
   const Matrix& x = tape.input(r);
   add_moments(m, x, weights, pool_);
   if (!drifts()) return;
+  const Tape& floats = floats_.tapes[slot];
   add_drift(d.inputs, floats.input(r), x, x, weights, pool_);
   // A norm of the branch would come between its output and the residual.
   if (r == Role::o && !w.attn_post_norm.present())
