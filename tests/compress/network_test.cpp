@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/cpu.h"
+#include "compress/mlwq/propagation.h"
 #include "support/environment.h"
 #include "support/expected.h"
 
@@ -74,6 +75,45 @@ TEST_P(NetworkOf, LogitsMatchTheReference) {
     square += std::pow(expected.logits[i], 2.0);
   }
   EXPECT_LT(worst, 2e-4 * std::sqrt(square / static_cast<double>(p.logits.size())) + 2e-5);
+}
+
+/// Taken through blocks step by step, with nothing quantised, sequences show every linear what a whole pass
+/// shows it, and nothing has drifted.
+TEST_P(NetworkOf, StepsSeeWhatAWholePassSees) {
+  const Expected expected = read_expected(GetParam() + "/expected.safetensors");
+  const Loaded l = load(GetParam());
+  const auto kernels = model::select_kernels(detect_isa());
+  const Network net(l.model, kernels, static_cast<uint32_t>(expected.input_ids.size()));
+  const std::vector<int32_t> backwards(expected.input_ids.rbegin(), expected.input_ids.rend());
+  const Sequences sequences = {expected.input_ids, backwards, expected.input_ids};
+  const ModelEnds ends = *read_ends(l.model, *l.pool);
+  Spill spill("", uint64_t{1} << 30);
+  Propagation p =
+      std::move(Propagation::start(net, ends, &ends.embedding, sequences, *l.pool, spill)).value();
+  std::vector<Pass> whole;
+  for (const auto& ids : sequences) whole.push_back(run(net, l, ids));
+  for (size_t b = 0; b < l.blocks.size(); ++b) {
+    for (const Step step : kSteps) {
+      std::vector<Role> roles;
+      for (const Role r : kAllRoles) {
+        if (step_of(r) == step && !l.blocks[b][r].empty()) roles.push_back(r);
+      }
+      std::array<Moments, kRoles> seen;
+      std::array<Drift, kRoles> drift;
+      ASSERT_TRUE(p.gather(step, l.blocks[b], l.blocks[b], roles, nullptr, seen, drift).ok());
+      for (const Role r : roles) {
+        Moments wanted;
+        for (const Pass& pass : whole) add_moments(wanted, pass.tapes[b].input(r), nullptr, *l.pool);
+        const Matrix &got = seen[static_cast<size_t>(r)].second, &want = wanted.second;
+        ASSERT_EQ(got.size(), want.size());
+        for (size_t i = 0; i < got.size(); ++i)
+          ASSERT_EQ(got.data()[i], want.data()[i]) << name_of(r) << " of block " << b;
+        for (const float v : drift[static_cast<size_t>(r)].inputs.span()) ASSERT_EQ(v, 0.0f);
+        for (const float v : drift[static_cast<size_t>(r)].residual.span()) ASSERT_EQ(v, 0.0f);
+      }
+    }
+    ASSERT_TRUE(p.leave(l.blocks[b], l.blocks[b]).ok());
+  }
 }
 
 /// sum of logits times fixed random numbers: a loss whose gradient at the logits is those numbers.

@@ -55,21 +55,26 @@ Result<BlockWeights> read_block(const ImportedLayer& layer, ThreadPool& pool) {
   return out;
 }
 
-const Matrix& Tape::input(Role role) const {
+Step step_of(Role role) {
   switch (role) {
     case Role::q:
     case Role::k:
     case Role::v:
-      return attn_in;
+      return Step::attention_in;
     case Role::o:
-      return attn;
+      return Step::attention_out;
     case Role::gate:
     case Role::up:
-      return ffn_in;
+      return Step::ffn_in;
     case Role::down:
       break;
   }
-  return inner;
+  return Step::ffn_out;
+}
+
+const Matrix& Tape::input(Role role) const {
+  const Matrix* const inputs[] = {&attn_in, &attn, &ffn_in, &inner};
+  return *inputs[static_cast<size_t>(step_of(role))];
 }
 
 Network::Network(const ImportedModel& model, const model::KernelSet& kernels, uint32_t tokens)

@@ -27,6 +27,11 @@ inline constexpr size_t kRoles = 7;
 inline constexpr std::array<Role, kRoles> kAllRoles = {Role::q,    Role::k,  Role::v,   Role::o,
                                                        Role::gate, Role::up, Role::down};
 const char* name_of(Role role);
+/// A block runs in steps; the linears of one see the same input.
+enum class Step : uint8_t { attention_in, attention_out, ffn_in, ffn_out };
+inline constexpr std::array<Step, 4> kSteps = {Step::attention_in, Step::attention_out, Step::ffn_in,
+                                               Step::ffn_out};
+Step step_of(Role role);
 const ImportedLinear& linear_of(const ImportedLayer& layer, Role role);
 
 /// Reads all rows of a source as floats, on the pool.

@@ -4,23 +4,6 @@
 
 namespace minnow::compress {
 
-Step step_of(Role role) {
-  switch (role) {
-    case Role::q:
-    case Role::k:
-    case Role::v:
-      return Step::attention_in;
-    case Role::o:
-      return Step::attention_out;
-    case Role::gate:
-    case Role::up:
-      return Step::ffn_in;
-    case Role::down:
-      break;
-  }
-  return Step::ffn_out;
-}
-
 Result<Propagation> Propagation::start(const Network& net, const ModelEnds& ends, const Matrix* floats,
                                        const Sequences& sequences, ThreadPool& pool, Spill& spill) {
   Propagation p(net, pool);

@@ -13,12 +13,6 @@ namespace minnow::compress {
 /// [sequence][role][token]; sequences it does not have, and empty lists, count every token once.
 using TokenWeights = std::vector<std::array<std::vector<float>, kRoles>>;
 
-/// A block is passed in steps, the linears of one after those of the other.
-enum class Step : uint8_t { attention_in, attention_out, ffn_in, ffn_out };
-inline constexpr std::array<Step, 4> kSteps = {Step::attention_in, Step::attention_out, Step::ffn_in,
-                                               Step::ffn_out};
-Step step_of(Role role);
-
 class Propagation {
  public:
   /// The hidden states before the first block. `floats`: the embedding before it was quantised, or null where
