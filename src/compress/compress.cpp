@@ -11,6 +11,7 @@
 #include "compress/round_to_nearest.h"
 #include "compress/tokenizer_json.h"
 #include "format/writer.h"
+#include "kernels/common/float_bits.h"
 #include "minnow/minnow.h"
 #include "model/kernel_set.h"
 #include "model/weights.h"
@@ -169,6 +170,25 @@ class FileBuilder {
     return writer_.append(std::as_bytes(std::span(values)));
   }
 
+  /// In 16 bits where those hold every value exactly, as they do where the source has 16 bits.
+  Status positions() {
+    const std::vector<float>& values = model_.positions;
+    for (const format::DType type : {format::DType::f16, format::DType::bf16}) {
+      const bool f16 = type == format::DType::f16;
+      std::vector<uint16_t> halves(values.size());
+      bool exact = true;
+      for (size_t i = 0; i < values.size() && exact; ++i) {
+        halves[i] = f16 ? f16_of_f32(values[i]) : bf16_of_f32(values[i]);
+        exact = (f16 ? f32_of_f16(halves[i]) : f32_of_bf16(halves[i])) == values[i];
+      }
+      if (!exact || values.empty()) continue;
+      m_.positions = {static_cast<uint32_t>(weight_segment_) + 1, type, 0, values.size()};
+      MINNOW_ASSIGN(m_.positions.offset, writer_.align(sizeof(uint16_t)));
+      return writer_.append(std::as_bytes(std::span(halves)));
+    }
+    return floats(values, m_.positions);
+  }
+
   Status norm(const ImportedNorm& in, format::Norm& out) {
     MINNOW_TRY(floats(in.weight, out.weight));
     return floats(in.bias, out.bias);
@@ -188,7 +208,7 @@ class FileBuilder {
       MINNOW_TRY(norm(in.k_norm, out.k_norm));
     }
     MINNOW_TRY(norm(model_.final_norm, m_.final_norm));
-    MINNOW_TRY(floats(model_.positions, m_.positions));
+    MINNOW_TRY(positions());
     MINNOW_TRY(input_orders());
     MINNOW_ASSIGN([[maybe_unused]] const uint32_t segment, writer_.end_segment());
     return {};

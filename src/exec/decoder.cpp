@@ -197,8 +197,10 @@ void Decoder::embed(std::span<const int32_t> tokens) {
   }
   for (size_t t = 0; t < tokens.size(); ++t) {
     float* h = ws_.hidden + t * ws_.hidden_stride;
-    const float* p = w.positions == nullptr ? nullptr : w.positions + (position_ + t) * c.hidden_size;
+    const float* const p = w.positions.rows == 0 ? nullptr : ws_.normed;
     if (p == nullptr && c.embedding_scale == 1.0f) continue;
+    if (p != nullptr)
+      dequantise_row(w.positions, position_ + static_cast<uint32_t>(t), plan_->kernels, ws_.normed);
     const AxpyArgs args{p, h, c.hidden_size, 1.0f, c.embedding_scale};
     plan_->kernels.axpy->fn(&args);
   }

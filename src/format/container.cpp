@@ -220,6 +220,21 @@ class TensorCheck {
     return {};
   }
 
+  /// Floats of any width.
+  Status positions(const TensorRef& t) const {
+    const bool half = t.dtype == DType::f16 || t.dtype == DType::bf16;
+    MINNOW_TRY(tensor(t, half ? t.dtype : DType::f32, "positions"));
+    if (!t.present() || !half) return {};
+    const auto* values =
+        reinterpret_cast<const uint16_t*>(bytes_.data() + m_.segments[t.segment].offset + t.offset);
+    const uint16_t exponent = t.dtype == DType::f16 ? 0x7c00 : 0x7f80;
+    for (uint64_t i = 0; i < t.count; ++i) {
+      if ((values[i] & exponent) == exponent)
+        return fail(Code::corrupt, "positions hold a value that is not finite at index ", i, kRemedy);
+    }
+    return {};
+  }
+
   /// A permutation: every channel once.
   Status input_order(const TensorRef& t, size_t index) const {
     MINNOW_TRY(tensor(t, DType::u32, cat("input order ", index)));
@@ -267,7 +282,7 @@ Status check_tensors(const Metadata& m, std::span<const std::byte> bytes) {
     MINNOW_TRY(check.thresholds(l.gate_thresholds, where + " gate_thresholds"));
   }
   MINNOW_TRY(check.norm(m.final_norm, "final_norm"));
-  MINNOW_TRY(check.tensor(m.positions, DType::f32, "positions"));
+  MINNOW_TRY(check.positions(m.positions));
   for (size_t i = 0; i < m.codebooks.size(); ++i) {
     const Codebook& c = m.codebooks[i];
     const std::string where = cat("codebook ", i);
@@ -316,6 +331,10 @@ std::span<const std::byte> Container::segment(uint32_t index) const {
 std::span<const float> Container::floats(const TensorRef& t) const {
   if (!t.present()) return {};
   return {reinterpret_cast<const float*>(segment(t.segment).data() + t.offset), t.count};
+}
+
+const uint8_t* Container::bytes(const TensorRef& t) const {
+  return reinterpret_cast<const uint8_t*>(segment(t.segment).data()) + t.offset;
 }
 
 std::span<const uint32_t> Container::uints(const TensorRef& t) const {

@@ -48,6 +48,7 @@ class Container {
   std::span<const std::byte> segment(uint32_t index) const;
   /// The elements of a tensor; empty when it is absent. The dtype was checked by open().
   std::span<const float> floats(const TensorRef& t) const;
+  const uint8_t* bytes(const TensorRef& t) const;
   std::span<const uint32_t> uints(const TensorRef& t) const;
   /// Empty when the file carries no tokenizer.
   std::span<const std::byte> tokenizer() const;

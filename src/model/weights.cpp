@@ -142,7 +142,15 @@ class Resolver {
         return fail(Code::corrupt, "the learned positions hold ", m_.positions.count, " values, expected ",
                     c.max_context, " x ", c.hidden_size);
       }
-      out_.positions = c_.floats(m_.positions).data();
+      SlabWeights rows;
+      rows.code = m_.positions.dtype == format::DType::f32   ? format::CodeType::f32
+                  : m_.positions.dtype == format::DType::f16 ? format::CodeType::f16
+                                                             : format::CodeType::bf16;
+      rows.count = c.hidden_size;
+      rows.code_stride = c.hidden_size * format::size_of(m_.positions.dtype);
+      rows.codes = c_.bytes(m_.positions);
+      out_.positions.rows = c.max_context, out_.positions.cols = c.hidden_size;
+      out_.positions.slabs.push_back(rows);
     }
     if (m_.bos_id < -1 || m_.bos_id >= int64_t(c.vocab_size))
       return fail(Code::corrupt, "bos_id ", m_.bos_id, " is out of range");

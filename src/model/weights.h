@@ -85,7 +85,7 @@ class Weights {
   const LinearWeights* head = nullptr;           // (vocab, embedding); the embedding's record when tied
   const LinearWeights* embedding_in = nullptr;   // (hidden, embedding)
   const LinearWeights* embedding_out = nullptr;  // (embedding, hidden)
-  const float* positions = nullptr;              // (max_context, hidden)
+  LinearWeights positions;                       // (max_context, hidden), floats; no rows: not learned
   NormWeights final_norm;                        // (hidden)
   std::vector<LinearWeights> linears;
 
