@@ -25,8 +25,9 @@ struct Options {
                              channel_weight = "mean";
   double sparsity = -1.0;                           // none
   std::vector<double> sparsity_least = {0.0, 0.0};  // rows, inputs
-  std::vector<std::string> calibration, held_out;
-  uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, length = 2048, memory = 1024;
+  std::vector<std::string> calibration, held_out, without;
+  uint32_t width = 0, head_width = 0, group = 64, threads = 0, sequences = 128, gradients = 0, length = 2048,
+           memory = 1024;
   uint64_t seed = 1;
   double bits = 0.0;
   bool json = false, no_retrieval = false, paper = false;
@@ -74,6 +75,24 @@ CompressOptions settings(const Options& o) {
   return c;
 }
 
+/// Parts of the method that can be left out, to measure what each of them brings.
+struct Part {
+  const char* name;
+  void (*leave_out)(minnow::compress::MlwqOptions&);
+};
+using Mlwq = minnow::compress::MlwqOptions;
+constexpr Part kParts[] = {
+    {"tqp", [](Mlwq& m) { m.clip = minnow::compress::ClipSearch::none; }},
+    {"mqsa", [](Mlwq& m) { m.space.split = false; }},
+    {"bpll", [](Mlwq& m) { m.budget = minnow::compress::Budget::evenly; }},
+    {"blocks", [](Mlwq& m) { m.budget = minnow::compress::Budget::blocks; }},
+    {"compensation", [](Mlwq& m) { m.compensate = false; }},
+    {"descent", [](Mlwq& m) { m.descents = 0; }},
+    {"gradients", [](Mlwq& m) { m.weighted_tokens = false; }},
+    {"propagation", [](Mlwq& m) { m.propagate = false; }},
+    {"drift", [](Mlwq& m) { m.make_up = 0.0; }},
+};
+
 minnow::compress::MlwqOptions budget_settings(const Options& o) {
   if (o.bits != 0.0 && (o.bits < 1.0 || o.bits > 32.0)) {
     throw Misuse{{"--bits " + std::to_string(o.bits) +
@@ -88,10 +107,16 @@ minnow::compress::MlwqOptions budget_settings(const Options& o) {
   m.calibration = o.calibration;
   m.held_out = o.held_out;
   m.sequences = o.sequences;
+  m.gradients = o.gradients;
   m.length = o.length;
   m.seed = o.seed;
   m.threads = o.threads;
   m.memory = uint64_t{o.memory} << 20;
+  for (const std::string& part : o.without) {
+    for (const Part& p : kParts) {
+      if (part == p.name) p.leave_out(m);
+    }
+  }
   return m;
 }
 
@@ -263,6 +288,13 @@ void add_compress(CLI::App& app) {
   sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));
+  sub->add_option("--gradients", o->gradients,
+                  "take gradients of so many of them (0: all, but 24 of models above 20 M parameters)");
+  std::vector<std::string> parts;
+  for (const Part& p : kParts) parts.emplace_back(p.name);
+  sub->add_option("--without", o->without,
+                  "with a budget: leave out parts of the method (docs/compression.md), to measure them")
+      ->check(CLI::IsMember(parts));
   sub->add_option("--length", o->length, "tokens of a calibration sequence")->check(CLI::Range(32, 65536));
   sub->add_option("--memory", o->memory,
                   "MiB of activations to keep; more of them go to a file beside the output")

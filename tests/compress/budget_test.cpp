@@ -8,7 +8,9 @@
 
 #include <csignal>
 #include <filesystem>
+#include <set>
 
+#include "compress/inspect.h"
 #include "compress/report.h"
 #include "support/bytes.h"
 #include "support/models.h"
@@ -39,12 +41,11 @@ Result<BudgetReport> compress_fixture(const std::string& source, const MlwqOptio
 
 class Budget : public ::testing::TestWithParam<std::string> {};
 
-/// Four bits, metadata and all; learned positions, which stay floats, are a third of the one model that has
-/// them.
+/// Four bits, metadata and all.
 TEST_P(Budget, KeepsToItAndRuns) {
   for (const Method method : {Method::mlwq, Method::gptq, Method::rtn}) {
     const TempDir dir;
-    const double bits = GetParam().ends_with("/opt") ? 6.0 : 4.0;
+    const double bits = 4.0;
     MlwqOptions o = quick(bits);
     o.threads = 1;
     o.method = method;
@@ -82,6 +83,18 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, Budget, ::testing::ValuesIn(architecture_fixt
                          });
 
 const std::string kTiny = MINNOW_TEST_DATA "/arch/llama-tied-gqa";
+
+TEST(BudgetRuns, LearnedPositionsOfSixteenBitsStaySo) {
+  const TempDir dir;
+  ASSERT_TRUE(compress_fixture(MINNOW_TEST_DATA "/arch/opt", quick(4.0), dir.file("m.mnw")).ok());
+  const auto file = inspect_file(dir.file("m.mnw"), true);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  uint64_t bytes = 0;
+  for (const auto& t : (*file)["tensors"]) {
+    if (t["name"] == "positions") bytes = t["bytes"];
+  }
+  EXPECT_EQ(bytes, 128u * 64 * 2);
+}
 
 TEST(BudgetRuns, TheSameInputsGiveTheSameBytes) {
   const TempDir dir;
@@ -135,6 +148,36 @@ TEST(BudgetRuns, WhatIsLeftOfOtherOptionsOrDamagedIsNotUsed) {
   }
   ASSERT_TRUE(compress_fixture(kTiny, quick(9.0), path).ok());
   EXPECT_EQ(read_bytes(path), read_bytes(dir.file("whole.mnw")));
+}
+
+/// Sequences beyond those whose gradients are taken count too, and every part that can be left out leaves a
+/// file that keeps to the budget.
+TEST(BudgetRuns, FewerGradientsThanSequencesAndPartsLeftOut) {
+  const TempDir dir;
+  std::set<decltype(read_bytes(""))> files;
+  const auto run = [&](const char* what, const std::function<void(MlwqOptions&)>& change) {
+    MlwqOptions o = quick(4.0);
+    o.gradients = 2;
+    change(o);
+    const std::string path = dir.file(cat(what, ".mnw"));
+    const auto report = compress_fixture(kTiny, o, path);
+    ASSERT_TRUE(report.ok()) << what << ": " << report.status().message();
+    EXPECT_EQ(report->sequences, o.sequences) << what;
+    EXPECT_LE(report->file.bits_per_parameter(), 4.0) << what;
+    files.insert(read_bytes(path));
+  };
+  run("two", [](MlwqOptions&) {});
+  run("all", [](MlwqOptions& o) { o.gradients = 0; });
+  run("sequences", [](MlwqOptions& o) { o.sequences = 2; });
+  run("tqp", [](MlwqOptions& o) { o.clip = ClipSearch::none; });
+  run("bpll", [](MlwqOptions& o) { o.budget = compress::Budget::evenly; });
+  run("blocks", [](MlwqOptions& o) { o.budget = compress::Budget::blocks; });
+  run("compensation", [](MlwqOptions& o) { o.compensate = false; });
+  run("descent", [](MlwqOptions& o) { o.descents = 0; });
+  run("gradients", [](MlwqOptions& o) { o.weighted_tokens = false; });
+  run("propagation", [](MlwqOptions& o) { o.propagate = false; });
+  run("drift", [](MlwqOptions& o) { o.make_up = 0.0; });
+  EXPECT_EQ(files.size(), 11u) << "two of them gave the same file";
 }
 
 TEST(BudgetRuns, ABudgetThatCannotBeMet) {

@@ -108,6 +108,7 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   add_drift(drift.inputs, x, drifted, drifted, nullptr, *pool);
   add_drift(drift.residual, residual, none, drifted, nullptr, *pool);
   add_drift(still.inputs, drifted, drifted, drifted, nullptr, *pool);
+  drift.weight = still.weight = m.weight;
   // squared error of the outputs plus residual, weights in the source's order of channels
   const auto error = [&](const Matrix& v) {
     double sum = 0.0;
@@ -122,7 +123,7 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   };
   const auto made_up = [&](const Drift& d, double share) {
     Matrix v = permuted_columns(w, order), back;
-    make_up(v, 0, d, m.weight, share, order, f, *pool);
+    make_up(v, 0, d, share, order, f, *pool);
     restore_columns(v, order, back);
     return back;
   };
@@ -134,9 +135,45 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   Matrix part = permuted_columns(w, order);  // the last rows alone
   Matrix last(30, cols);
   std::copy_n(part.row(100), last.size(), last.data());
-  make_up(last, 100, drift, m.weight, 1.0, order, f, *pool);
-  make_up(part, 0, drift, m.weight, 1.0, order, f, *pool);
+  make_up(last, 100, drift, 1.0, order, f, *pool);
+  make_up(part, 0, drift, 1.0, order, f, *pool);
   for (size_t i = 0; i < last.size(); ++i) ASSERT_NEAR(last.data()[i], part.row(100)[i], 1e-4);
+}
+
+// What compensation knows of its error is the error.
+TEST_F(Mlwq, CompensationKnowsItsError) {
+  const size_t cols = 192, rows = 21;
+  const Matrix w = random_matrix(rows, cols, 5), h = second_moments(cols);
+  const std::vector<Group> groups = groups_of({{{4, 64, 64}, {2, 64, 128}}});
+  const Factor f = *factor_inverse(h, *pool);
+  const GptqResult r = *quantise_linear(w, h, f, groups, {}, *pool);
+  const std::vector<double> errors = row_errors(w, r.values, h, *pool);
+  ASSERT_EQ(r.errors.size(), rows);
+  for (size_t i = 0; i < rows; ++i) EXPECT_NEAR(r.errors[i], errors[i], 1e-4 * errors[i]);
+  GptqOptions plain;
+  plain.compensate = false;
+  EXPECT_TRUE(quantise_linear(w, h, f, groups, plain, *pool)->errors.empty());
+}
+
+// Moments of two lots of tokens add up to those of all.
+TEST_F(Mlwq, MomentsOfLotsAddUp) {
+  const Matrix x = inputs(50, 37, 1), y = inputs(70, 37, 2);
+  Moments sum, other, all;
+  add_moments(other, x, nullptr, *pool);
+  sum.add(other);
+  sum.add({});
+  other = {};
+  add_moments(other, y, nullptr, *pool);
+  sum.add(other);
+  add_moments(all, x, nullptr, *pool);
+  add_moments(all, y, nullptr, *pool);
+  EXPECT_EQ(sum.weight, 120.0);
+  for (size_t i = 0; i < 37; ++i) {
+    EXPECT_NEAR(sum.first[i], all.first[i], 1e-4 * (std::fabs(all.first[i]) + 1.0));
+    for (size_t j = 0; j <= i; ++j)
+      EXPECT_NEAR(sum.second.row(i)[j], all.second.row(i)[j],
+                  1e-4 * (std::fabs(all.second.row(i)[j]) + 10.0));
+  }
 }
 
 TEST_F(Mlwq, FactorOfTheInverse) {
@@ -351,6 +388,23 @@ TEST(Allocation, SpendsTheBudgetWhereItHelpsMost) {
   const auto none = allocate(linears, 19);
   ASSERT_FALSE(none.ok());
   EXPECT_EQ(none.status().code(), Code::invalid_argument);
+}
+
+TEST(Allocation, EvenlyIsTheSameWidthsInTheNearestShares) {
+  const auto candidate = [](std::vector<SlabSpec> slabs, uint64_t bytes, double loss) {
+    return Candidate{{std::move(slabs)}, bytes, loss};
+  };
+  const std::vector<std::vector<Candidate>> linears = {
+      {candidate({{2, 64, 256}}, 10, 9.0), candidate({{3, 64, 64}, {2, 64, 192}}, 12, 6.0),
+       candidate({{3, 64, 128}, {2, 64, 128}}, 14, 4.0), candidate({{3, 64, 256}}, 20, 1.0)},
+      {candidate({{3, 64, 192}}, 20, 1.0), candidate({{3, 64, 64}, {2, 64, 128}}, 13, 3.0),
+       candidate({{2, 64, 192}}, 10, 7.0)},
+  };
+  EXPECT_EQ(*allocate_evenly(linears, 21), (std::vector<size_t>{0, 2}));
+  EXPECT_EQ(*allocate_evenly(linears, 26), (std::vector<size_t>{1, 1}));  // a quarter is nearest to a third
+  EXPECT_EQ(*allocate_evenly(linears, 39), (std::vector<size_t>{2, 1}));
+  EXPECT_EQ(*allocate_evenly(linears, 40), (std::vector<size_t>{3, 0}));
+  EXPECT_FALSE(allocate_evenly(linears, 19).ok());
 }
 
 TEST(Orders, PermutationsGoThereAndBack) {

@@ -89,7 +89,7 @@ TEST_P(NetworkOf, StepsSeeWhatAWholePassSees) {
   const ModelEnds ends = *read_ends(l.model, *l.pool);
   Spill spill("", uint64_t{1} << 30);
   Propagation p =
-      std::move(Propagation::start(net, ends, &ends.embedding, sequences, *l.pool, spill)).value();
+      std::move(Propagation::start(net, ends, &ends.embedding, sequences, 2, *l.pool, spill)).value();
   std::vector<Pass> whole;
   for (const auto& ids : sequences) whole.push_back(run(net, l, ids));
   for (size_t b = 0; b < l.blocks.size(); ++b) {
@@ -140,7 +140,10 @@ TEST_P(NetworkOf, GradientsMatchDifferences) {
   multiply_nn(rows_of(dlogits), rows_of(l.head), dfinished.data(), dfinished.cols());
   net.finish_backward(p.x.back(), l.final_norm, l.out, dfinished, dx);
   for (size_t b = l.blocks.size(); b-- > 0;) {
-    net.backward(l.blocks[b], p.x[b], p.tapes[b], dx, dnext);
+    Tape tape;
+    net.record(l.blocks[b], p.x[b], tape);
+    net.backward(l.blocks[b], p.x[b], tape, dx, dnext);
+    p.tapes[b] = std::move(tape);
     std::swap(dx, dnext);
   }
   const auto check = [&](float* values, const float* gradient, size_t n, const std::string& what) {

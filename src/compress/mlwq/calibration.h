@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 namespace minnow::compress {
 
 using Sequences = std::vector<std::vector<int32_t>>;
+using SequenceSpan = std::span<const std::vector<int32_t>>;
 
 /// Cuts the files' texts, tokenised one after another, into sequences of `length` tokens and takes `count`
 /// of them spread evenly over the whole. Errors: no tokenizer, a file that cannot be read, is not UTF-8 or

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 
 namespace minnow::compress {
 namespace {
@@ -21,14 +22,57 @@ MINNOW_CLONES double dot64(const double* a, const double* b, size_t n) {
   return sum;
 }
 
-MINNOW_CLONES void subtract_scaled64(double a, const double* x, double* y, size_t n) {
-  for (size_t i = 0; i < n; ++i) y[i] -= a * x[i];
+/// GCC keeps vectors in registers where it leaves an array of numbers in memory.
+typedef double Eight __attribute__((vector_size(64)));
+
+/// c (rows, cols) -= a (rows, inner) b (inner, cols), rows c_stride, a_stride and b_stride apart.
+MINNOW_CLONES void subtract_product64(double* c, size_t c_stride, const double* a, size_t a_stride,
+                                      const double* b, size_t b_stride, size_t rows, size_t inner,
+                                      size_t cols) {
+  constexpr size_t kSide = 64;  // sums that stay in registers
+  constexpr size_t kWorthPacking = 4;
+  alignas(64) double packed[kSide * kSide];  // rows a page apart would share a few lines of the cache
+  for (size_t k0 = 0; k0 < inner; k0 += kSide) {
+    const size_t count = std::min(kSide, inner - k0);
+    for (size_t j = 0; j < cols; j += kSide) {
+      const size_t width = std::min(kSide, cols - j);
+      const double* block = b + k0 * b_stride + j;
+      size_t stride = b_stride;
+      if (rows >= kWorthPacking) {
+        for (size_t k = 0; k < count; ++k) std::memcpy(packed + k * kSide, block + k * stride, width * 8);
+        block = packed, stride = kSide;
+      }
+      for (size_t r = 0; r < rows; ++r) {
+        double* y = c + r * c_stride + j;
+        const double* x = a + r * a_stride + k0;
+        if (width < kSide) {
+          for (size_t k = 0; k < count; ++k) {
+            for (size_t i = 0; i < width; ++i) y[i] -= x[k] * block[k * stride + i];
+          }
+          continue;
+        }
+        Eight sum[kSide / 8];
+        std::memcpy(sum, y, sizeof sum);
+        for (size_t k = 0; k < count; ++k) {
+          for (size_t i = 0; i < kSide / 8; ++i) {
+            Eight v;
+            std::memcpy(&v, block + k * stride + 8 * i, sizeof v);
+            sum[i] -= x[k] * v;
+          }
+        }
+        std::memcpy(y, sum, sizeof sum);
+      }
+    }
+  }
 }
 
-/// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive.
+/// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive. What lies above the
+/// diagonal is overwritten.
 bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
+  std::vector<double> turned;  // (block, n): the columns at hand, as rows
+  constexpr size_t kTile = 32;
   for (size_t k = 0; k < n; k += kBlock) {
-    const size_t end = std::min(n, k + kBlock);
+    const size_t end = std::min(n, k + kBlock), left = n - end;
     for (size_t i = k; i < end; ++i) {
       for (size_t j = k; j <= i; ++j) {
         const double sum = a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k);
@@ -40,15 +84,22 @@ bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
         }
       }
     }
-    pool.parallel_for(n - end, 16, [&](size_t b, size_t e, uint32_t) {
-      for (size_t i = end + b; i < end + e; ++i) {
-        for (size_t j = k; j < end; ++j)
-          a[i * n + j] = (a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k)) / a[j * n + j];
+    turned.resize((end - k) * left);
+    pool.parallel_for(left, 16, [&](size_t b, size_t e, uint32_t) {
+      for (size_t i = b; i < e; ++i) {
+        double* row = &a[(end + i) * n];
+        for (size_t j = k; j < end; ++j) {
+          row[j] = (row[j] - dot64(row + k, &a[j * n + k], j - k)) / a[j * n + j];
+          turned[(j - k) * left + i] = row[j];
+        }
       }
     });
-    pool.parallel_for(n - end, 16, [&](size_t b, size_t e, uint32_t) {
-      for (size_t i = end + b; i < end + e; ++i) {
-        for (size_t j = end; j <= i; ++j) a[i * n + j] -= dot64(&a[i * n + k], &a[j * n + k], end - k);
+    // The tiles near the end are the long ones: each is a job of its own.
+    pool.parallel_for_each((left + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+      for (size_t t = b; t < e; ++t) {
+        const size_t i = t * kTile, rows = std::min(kTile, left - i);
+        double* first = &a[(end + i) * n];
+        subtract_product64(first + end, n, first + k, n, turned.data(), left, rows, end - k, i + rows);
       }
     });
   }
@@ -61,13 +112,17 @@ void invert_lower(const std::vector<double>& l, std::vector<double>& x, size_t n
   const size_t blocks = (n + kBlock - 1) / kBlock;
   pool.parallel_for(blocks, 1, [&](size_t b, size_t e, uint32_t) {
     for (size_t block = b; block < e; ++block) {
-      const size_t j0 = block * kBlock, j1 = std::min(n, j0 + kBlock);
-      for (size_t i = j0; i < n; ++i) {
-        double* row = &x[i * n + j0];
-        if (i < j1) row[i - j0] = 1.0;
-        for (size_t k = j0; k < i; ++k)
-          subtract_scaled64(l[i * n + k], &x[k * n + j0], row, std::min(j1, k + 1) - j0);
-        for (size_t j = 0; j < j1 - j0; ++j) row[j] /= l[i * n + i];
+      const size_t j0 = block * kBlock, width = std::min(kBlock, n - j0);
+      for (size_t i0 = j0; i0 < n; i0 += kBlock) {
+        const size_t i1 = std::min(n, i0 + kBlock);
+        for (size_t i = i0; i < i1 && i0 == j0; ++i) x[i * n + i] = 1.0;
+        subtract_product64(&x[i0 * n + j0], n, &l[i0 * n + j0], n, &x[j0 * n + j0], n, i1 - i0, i0 - j0,
+                           width);
+        for (size_t i = i0; i < i1; ++i) {
+          double* row = &x[i * n + j0];
+          subtract_product64(row, n, &l[i * n + i0], n, &x[i0 * n + j0], n, 1, i - i0, width);
+          for (size_t j = 0; j < width; ++j) row[j] /= l[i * n + i];
+        }
       }
     }
   });
@@ -93,6 +148,17 @@ void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, T
 
 }  // namespace
 
+void Moments::add(const Moments& other) {
+  if (other.empty()) return;
+  if (empty()) {
+    *this = other;
+    return;
+  }
+  add_scaled(1.0f, other.second.data(), second.data(), second.size());
+  for (size_t c = 0; c < first.size(); ++c) first[c] += other.first[c];
+  weight += other.weight;
+}
+
 void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& pool) {
   const size_t cols = x.cols(), tokens = x.rows();
   if (m.second.empty()) {
@@ -116,7 +182,7 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
   // turned once for all tiles, and what a product packs is a tile's own columns.
   Matrix turned;
   turn(x, nullptr, nullptr, turned, pool);
-  constexpr size_t kTile = 256;
+  constexpr size_t kTile = 128;
   const size_t tiles = (cols + kTile - 1) / kTile;
   pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
     for (size_t tile = b; tile < e; ++tile) {
@@ -142,10 +208,10 @@ void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matri
   });
 }
 
-void make_up(Matrix& w, size_t first, const Drift& drift, double weight, double share,
-             const std::vector<uint32_t>& order, const Factor& factor, ThreadPool& pool) {
+void make_up(Matrix& w, size_t first, const Drift& drift, double share, const std::vector<uint32_t>& order,
+             const Factor& factor, ThreadPool& pool) {
   const size_t cols = w.cols();
-  const auto scale = static_cast<float>(share / weight);
+  const auto scale = static_cast<float>(share / drift.weight);
   Matrix inputs(cols, cols);
   for (size_t i = 0; i < cols; ++i) {
     for (size_t j = 0; j < cols; ++j) inputs.row(i)[j] = scale * drift.inputs.row(order[i])[order[j]];

@@ -16,6 +16,8 @@ struct Moments {
   std::vector<double> first;  // (cols): weighted sum of x
   double weight = 0.0;        // sum of the tokens' weights
   bool empty() const { return second.empty(); }
+  /// Adds what another lot of tokens gave.
+  void add(const Moments& other);
 };
 
 /// Adds tokens (rows of x), each counted `weights[t]` times (null: once). Tiles are spread over the pool.
@@ -24,8 +26,9 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
 /// How far a linear's inputs x^ and the residual r^ that its output is added to have drifted from x and r of
 /// the float model: sums of weight * (x - x^) x^^T and weight * (r - r^) x^^T.
 struct Drift {
-  Matrix inputs;    // (cols, cols)
-  Matrix residual;  // (rows, cols), or empty
+  Matrix inputs;        // (cols, cols)
+  Matrix residual;      // (rows, cols), or empty
+  double weight = 0.0;  // sum of the tokens' weights
   bool empty() const { return inputs.empty(); }
 };
 /// sum += weighted (wanted - had)^T x. Shapes: sum (cols of had, cols of x), had and wanted alike, tokens in
@@ -43,10 +46,10 @@ struct Factor {
 Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, double damping);
 /// The weights that, on inputs as they have drifted, come nearest to what `w` (rows, cols) makes of those of
 /// the float model, residual included; `share` of the way. w's channels are `order`'s, and its rows those
-/// from `first` on; `weight` is that of the moments H was made of. (QEP: Arai and Ichikawa, 2025, for the
+/// from `first` on. (QEP: Arai and Ichikawa, 2025, for the
 /// inputs; the residual's part is ours.)
-void make_up(Matrix& w, size_t first, const Drift& drift, double weight, double share,
-             const std::vector<uint32_t>& order, const Factor& factor, ThreadPool& pool);
+void make_up(Matrix& w, size_t first, const Drift& drift, double share, const std::vector<uint32_t>& order,
+             const Factor& factor, ThreadPool& pool);
 /// U from H, in double.
 Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool);
 

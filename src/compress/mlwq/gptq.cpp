@@ -71,6 +71,8 @@ void quantise_rows(Job& job, size_t r0, size_t r1) {
         if (!job.options.compensate) continue;
         const float e = (row[at] - value) / u.row(at)[at];
         errors[r * group.count + c] = e;
+        // w - q is the sum of e_c U_c, and U H U^T the identity
+        job.out.errors[r0 + r] += double{e} * e;
         subtract_scaled(e, u.row(at) + at + 1, row + at + 1, group.count - c - 1);
       }
     }
@@ -159,6 +161,7 @@ Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Facto
   out.codes.resize(w.size());
   out.grids.resize(w.rows() * groups.size());
   out.values.reset(w.rows(), w.cols());
+  if (options.compensate) out.errors.assign(w.rows(), 0.0);
   Job job{w, h, factor, groups, options, {}, out};
   job.importance.assign(w.cols(), 1.0f);
   for (size_t c = 0; c < w.cols() && !h.empty(); ++c) {

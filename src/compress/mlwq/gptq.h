@@ -33,6 +33,8 @@ struct GptqResult {
   std::vector<uint8_t> codes;  // (rows, cols)
   std::vector<Grid> grids;     // (rows, groups)
   Matrix values;               // (rows, cols): what the codes stand for
+  /// (rows): (w - q) H (w - q)^T as it was before the descent, which compensation knows; empty without.
+  std::vector<double> errors;
 };
 
 /// w (rows, cols); h (cols, cols) damped and `factor` of it, both empty without compensation: errors then

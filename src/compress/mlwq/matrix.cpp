@@ -17,15 +17,15 @@ MINNOW_CLONES void add_rows(const float* from, size_t rows, size_t cols, float* 
   }
 }
 
-void transpose(const Rows& a, std::vector<float>& out) {
-  out.resize(a.rows * a.cols + 16);
+/// out (a.cols, a.rows), rows `stride` apart.
+void transpose(const Rows& a, float* out, size_t stride) {
   constexpr size_t kBlock = 16;
   for (size_t i0 = 0; i0 < a.rows; i0 += kBlock) {
     const size_t i1 = std::min(a.rows, i0 + kBlock);
     for (size_t j0 = 0; j0 < a.cols; j0 += kBlock) {
       const size_t j1 = std::min(a.cols, j0 + kBlock);
       for (size_t i = i0; i < i1; ++i) {
-        for (size_t j = j0; j < j1; ++j) out[j * a.rows + i] = a.data[i * a.stride + j];
+        for (size_t j = j0; j < j1; ++j) out[j * stride + i] = a.data[i * a.stride + j];
       }
     }
   }
@@ -78,6 +78,14 @@ MINNOW_CLONES double dot(const float* x, const float* y, size_t n) {
 }
 
 void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write write) {
+  // What lies on the right is packed: where a is much smaller, turning the product costs less.
+  if (write == Write::set && a.rows * (a.cols + 2 * b.rows) < b.rows * b.cols) {
+    thread_local std::vector<float> turned;
+    turned.resize(a.rows * b.rows + 16);
+    multiply_nt(b, a, turned.data(), a.rows);
+    transpose({turned.data(), b.rows, a.rows, a.rows}, c, c_stride);
+    return;
+  }
   thread_local std::vector<float> copy;
   for (size_t j = 0; j < b.rows; j += kTile) {
     const size_t n = std::min(kTile, b.rows - j);
@@ -94,8 +102,9 @@ void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
 
 void multiply_nn(const Rows& a, const Rows& b, float* c, size_t c_stride, Write write) {
   thread_local std::vector<float> copy;
-  for (size_t j = 0; j < b.cols; j += kTile) {
-    const size_t n = std::min(kTile, b.cols - j);
+  const size_t tile_cols = b.stride == b.cols && b.cols <= 2 * kTile ? b.cols : kTile;
+  for (size_t j = 0; j < b.cols; j += tile_cols) {
+    const size_t n = std::min(tile_cols, b.cols - j);
     const float* tile = b.data + j;
     if (b.stride != n) {
       copy.resize(n * b.rows + 16);
@@ -109,7 +118,8 @@ void multiply_nn(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
 
 void multiply_tn(const Rows& a, const Rows& b, float* c, size_t c_stride, Write write) {
   thread_local std::vector<float> turned;
-  transpose(a, turned);
+  turned.resize(a.rows * a.cols + 16);
+  transpose(a, turned.data(), a.rows);
   const Rows left{turned.data(), a.cols, a.rows, a.rows};
   multiply_nn(left, b, c, c_stride, write);
 }

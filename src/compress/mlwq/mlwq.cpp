@@ -14,8 +14,8 @@
 namespace minnow::compress {
 namespace {
 
-/// Gradients cost four times a forward pass, and more sequences than this add little to what they say.
-constexpr uint32_t kMostGradients = 32;
+/// A sequence costs three times as much with its gradients and its drift as without (docs/compression.md).
+constexpr uint32_t kMostGradients = 24;
 constexpr uint64_t kManyParameters = 20'000'000;
 
 class Pipeline {
@@ -64,19 +64,25 @@ class Pipeline {
   bool propagates() const { return o_.propagate && !sequences_.empty(); }
 
   Status sequences() {
-    uint32_t count = o_.sequences;
-    if (model_.parameters > kManyParameters) count = std::min(count, kMostGradients);
     if (o_.method == Method::rtn) return {};
     if (o_.calibration.empty()) {
-      count = std::min(count, kMostGradients);
-      MINNOW_ASSIGN(sequences_,
-                    sample_sequences(net_, model_, length_, count, o_.seed, o_.memory, pool_, o_.progress));
+      MINNOW_ASSIGN(sequences_, sample_sequences(net_, model_, length_, o_.sequences, o_.seed, o_.memory,
+                                                 pool_, o_.progress));
     } else {
-      MINNOW_ASSIGN(sequences_, sequences_from_text(model_, o_.calibration, length_, count));
+      MINNOW_ASSIGN(sequences_, sequences_from_text(model_, o_.calibration, length_, o_.sequences));
     }
-    out_.sequences = static_cast<uint32_t>(sequences_.size());
+    const size_t count = sequences_.size();
+    const uint32_t most = o_.gradients != 0                     ? o_.gradients
+                          : model_.parameters > kManyParameters ? kMostGradients
+                                                                : UINT32_MAX;
+    followed_ = std::min<size_t>(count, most);
+    // Those spread evenly over the text come to the front.
+    for (size_t i = 0; i < followed_; ++i) std::swap(sequences_[i], sequences_[i * count / followed_]);
+    out_.sequences = static_cast<uint32_t>(count);
     return {};
   }
+  /// The sequences whose gradients and drift are known.
+  SequenceSpan followed() const { return SequenceSpan(sequences_).first(followed_); }
 
   /// A hash of all that calibration depends on: weights, tokens, options.
   void find_key() {
@@ -100,7 +106,7 @@ class Pipeline {
     list(model_.positions), norm(model_.final_norm);
     for (const auto& s : sequences_) list(s);
     add(o_.method), add(o_.paper), add(o_.seed), add(o_.clip), add(o_.compensate), add(o_.damping);
-    add(o_.weighted_tokens), add(o_.propagate), add(o_.space.split);
+    add(o_.weighted_tokens), add(o_.propagate), add(o_.space.split), add(followed_);
     list(o_.space.widths), list(o_.space.groups);
   }
 
@@ -160,7 +166,7 @@ class Pipeline {
     } else {
       MINNOW_ASSIGN(ends.sensitivity,
                     measure_sensitivity(
-                        net_, model_, sequences_, o_.weighted_tokens, o_.seed, pool_, spill_,
+                        net_, model_, followed(), o_.weighted_tokens, o_.seed, pool_, spill_,
                         [&](size_t b, const BlockWeights& w, BlockSensitivity s) {
                           return calibrate_block(b, w, std::move(s));
                         },
@@ -285,6 +291,30 @@ class Pipeline {
     return {};
   }
 
+  Result<std::vector<size_t>> deal_out(const std::vector<std::vector<Candidate>>& lists,
+                                       uint64_t budget) const {
+    if (o_.method != Method::mlwq || o_.budget == Budget::evenly) return allocate_evenly(lists, budget);
+    if (o_.budget == Budget::across) return allocate(lists, budget);
+    const auto weights = [&](size_t first, size_t last) {
+      double sum = 0.0;
+      for (size_t l = first; l < last; ++l)
+        sum += static_cast<double>(uint64_t{work_[l].outputs()} * work_[l].inputs());
+      return sum;
+    };
+    std::vector<size_t> bounds = first_;  // the last part: what lies outside of the blocks
+    bounds.push_back(work_.size());
+    std::vector<size_t> chosen;
+    for (size_t p = 0; p + 1 < bounds.size(); ++p) {
+      const std::vector<std::vector<Candidate>> part(lists.begin() + static_cast<long>(bounds[p]),
+                                                     lists.begin() + static_cast<long>(bounds[p + 1]));
+      const double share = weights(bounds[p], bounds[p + 1]) / weights(0, work_.size());
+      MINNOW_ASSIGN(const std::vector<size_t> own,
+                    allocate(part, static_cast<uint64_t>(share * static_cast<double>(budget))));
+      chosen.insert(chosen.end(), own.begin(), own.end());
+    }
+    return chosen;
+  }
+
   Status choose() {
     MINNOW_TRY(quantise_projections());
     if (o_.paper) return choose_as_published();
@@ -295,8 +325,7 @@ class Pipeline {
     uint64_t fixed = 0;
     for (int attempt = 0; attempt < 8; ++attempt) {
       const uint64_t budget = ceiling > fixed ? ceiling - fixed : 0;
-      auto chosen =
-          o_.across && o_.method == Method::mlwq ? allocate(lists, budget) : allocate_evenly(lists, budget);
+      auto chosen = deal_out(lists, budget);
       if (!chosen.ok()) {
         return std::move(chosen).status().within(cat("a file of ", o_.bits, " bits a parameter (", ceiling,
                                                      " bytes, ", fixed, " of them not weights)"));
@@ -424,8 +453,8 @@ class Pipeline {
         MINNOW_TRY(quantise_one(*work, work->found.sensitivity.moments, {}, ends.embedding));
       ends.in = in_;
       if (propagates()) {
-        MINNOW_ASSIGN(Propagation start,
-                      Propagation::start(net_, ends, drifts ? &floats : nullptr, sequences_, pool_, spill_));
+        MINNOW_ASSIGN(Propagation start, Propagation::start(net_, ends, drifts ? &floats : nullptr,
+                                                            sequences_, followed_, pool_, spill_));
         propagation.emplace(std::move(start));
       }
     }
@@ -479,6 +508,7 @@ class Pipeline {
   uint32_t length_;
   Network net_;
   Sequences sequences_;
+  size_t followed_ = 0;
   uint64_t key_ = 0, choice_key_ = 0;
   Checkpoint checkpoint_;
   Spill spill_;

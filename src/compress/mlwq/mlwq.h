@@ -15,6 +15,13 @@ namespace minnow::compress {
 
 enum class Method : uint8_t { mlwq, gptq, rtn };
 
+/// How the bytes of a budget are dealt out.
+enum class Budget : uint8_t {
+  across,  ///< over all linears, wherever they gain most
+  blocks,  ///< every block by its number of weights; within it wherever they gain most
+  evenly,  ///< the same widths everywhere
+};
+
 struct MlwqOptions {
   Method method = Method::mlwq;
   bool paper = false;  ///< as published: widths 2 and 3, fixed classes, embedding and head as 16-bit floats
@@ -22,6 +29,10 @@ struct MlwqOptions {
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   std::vector<std::string> held_out;     ///< text files to report the loss on
   uint32_t sequences = 128, length = 2048;
+  /// Of so many of the sequences gradients are taken, and the float model's drift is followed; the others are
+  /// counted in the second moments, each token once. 0: of all, but 24 at most in models of above 20 M
+  /// parameters.
+  uint32_t gradients = 0;
   uint64_t seed = 1;
   uint32_t threads = 0;
   std::string checkpoint;               ///< directory that lets an interrupted run resume; empty: none
@@ -36,7 +47,7 @@ struct MlwqOptions {
   bool propagate = true;        ///< moments of what the quantised blocks hand on
   /// How much of what earlier blocks have lost a linear makes up for; 0: it only keeps to its own weights.
   double make_up = 0.5;
-  bool across = true;  ///< one budget for all linears; false: the same scheme everywhere
+  Budget budget = Budget::across;
   double damping = 0.01;
   SchemeSpace space;
 

@@ -34,6 +34,7 @@ BlockReader::BlockReader(const ImportedModel& model, ThreadPool& pool, uint64_t 
       all += uint64_t{linear_of(layer, r).weight.rows} * linear_of(layer, r).weight.cols * sizeof(float);
   }
   if (all > bytes) return;
+  bytes_ = all;
   kept_.resize(model.layers.size());
   read_.resize(model.layers.size());
 }

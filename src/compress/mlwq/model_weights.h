@@ -24,6 +24,8 @@ Result<ModelEnds> read_ends(const ImportedModel& model, ThreadPool& pool);
 class BlockReader {
  public:
   BlockReader(const ImportedModel& model, ThreadPool& pool, uint64_t bytes);
+  /// What it keeps in memory once all blocks were read.
+  uint64_t bytes() const { return bytes_; }
   /// Good until the next call.
   Result<const BlockWeights*> block(size_t b);
 
@@ -32,6 +34,7 @@ class BlockReader {
   ThreadPool& pool_;
   std::vector<BlockWeights> kept_;  // empty, or one a block, read when first asked for
   std::vector<bool> read_;
+  uint64_t bytes_ = 0;
   BlockWeights now_;
 };
 

@@ -100,16 +100,7 @@ namespace {
 
 void linear(const Matrix& x, const Matrix& w, const std::vector<float>& bias, Matrix& y) {
   y.shape(x.rows(), w.rows());
-  if (2 * x.rows() <= w.rows()) {  // what lies on the right is packed: let that be the smaller one
-    Matrix turned;
-    turned.shape(w.rows(), x.rows());
-    multiply_nt(rows_of(w), rows_of(x), turned.data(), turned.cols());
-    for (size_t t = 0; t < y.rows(); ++t) {
-      for (size_t i = 0; i < y.cols(); ++i) y.row(t)[i] = turned.row(i)[t];
-    }
-  } else {
-    multiply_nt(rows_of(x), rows_of(w), y.data(), y.cols());
-  }
+  multiply_nt(rows_of(x), rows_of(w), y.data(), y.cols());
   if (bias.empty()) return;
   for (size_t t = 0; t < y.rows(); ++t) add_scaled(1.0f, bias.data(), y.row(t), y.cols());
 }
@@ -168,21 +159,23 @@ void Network::qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, 
   kernels_.rms_norm->fn(&args);
 }
 
-void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out) const {
+void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out, StepCache* cache) const {
   attention_input(w, x, t);
-  attend(w, t);
+  attend(w, t, cache);
   feed_forward_input(w, x, t);
   feed_forward(w, t);
   close(w, t, out);
 }
 
-void Network::forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& t,
-                           Matrix& out) const {
+void Network::record(const BlockWeights& w, const Matrix& x, Tape& t) const {
   attention_input(w, x, t);
-  attend(w, t, &cache);
+  attend(w, t);
   feed_forward_input(w, x, t);
   feed_forward(w, t);
-  close(w, t, out);
+  const bool norms_output =
+      w.ffn_post_norm.present() || config_.norm_placement == NormPlacement::post_residual;
+  Matrix unused;
+  if (norms_output) close(w, t, unused);
 }
 
 bool Network::norms_inputs() const {

@@ -75,8 +75,9 @@ struct Tape {
 
 /// Keys and values of one block for sequences that grow together, a token of each at a time.
 struct StepCache {
-  std::vector<Matrix> k, v;  // one a sequence, (tokens, kv heads * head_dim)
+  std::vector<Matrix> k, v;  // one a sequence, (tokens, width)
   size_t position = 0;       ///< of the token that comes next
+  static size_t width(const format::Config& c);
 };
 
 class Network {
@@ -88,10 +89,12 @@ class Network {
   uint32_t tokens() const { return tokens_; }
 
   /// out = block(x). `tape` may be reused; it is always filled.
-  void forward(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out) const;
-  /// The same for one more token of each of several sequences: row i of x is that of sequence i. The caller
+  /// With a cache: x has one more token of each of several sequences, row i that of sequence i; the caller
   /// counts cache.position on.
-  void forward_step(const BlockWeights& w, const Matrix& x, StepCache& cache, Tape& tape, Matrix& out) const;
+  void forward(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out,
+               StepCache* cache = nullptr) const;
+  /// As much of it as backward() needs.
+  void record(const BlockWeights& w, const Matrix& x, Tape& tape) const;
   /// The steps of forward(), each from what the one before left in the tape.
   void attention_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;     // attn_in
   void attend(const BlockWeights& w, Tape& tape, StepCache* cache = nullptr) const;   // attn from attn_in

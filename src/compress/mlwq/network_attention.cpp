@@ -1,8 +1,10 @@
-// Causal attention of whole sequences, forward and backward, a block of queries at a time.
+// Causal attention of whole sequences: forward with the runtime's kernel, backward a block of queries at a
+// time.
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <memory>
 
+#include "base/checked.h"
 #include "compress/mlwq/float_math.h"
 #include "compress/mlwq/network.h"
 
@@ -46,48 +48,97 @@ void probabilities(const Piece& p, const format::Config& c, uint32_t window, Mat
   }
 }
 
+/// Of a head in the rows that the kernel reads.
+size_t padded_head(const format::Config& c) {
+  return round_up(size_t{c.head_dim}, size_t{32});
+}
+
+/// Heads [first, first + count) of m, each padded with zeros.
+void spread(const Matrix& m, size_t first, size_t count, const format::Config& c, Matrix& out) {
+  const size_t dim = padded_head(c);
+  out.reset(m.rows(), count * dim);
+  for (size_t t = 0; t < m.rows(); ++t) {
+    for (size_t h = 0; h < count; ++h)
+      std::copy_n(m.row(t) + (first + h) * c.head_dim, c.head_dim, out.row(t) + h * dim);
+  }
+}
+
+/// The heads that share a KV head, on one thread.
+struct SharedHead {
+  Matrix q, k, v, out;
+  std::vector<float> scratch;
+
+  /// Queries of tokens [t0, t1), the first at position `at`, over the rows of keys and values, `stride`
+  /// floats apart.
+  void attend(const model::KernelSet& kernels, const format::Config& c, uint32_t window, size_t t0, size_t t1,
+              size_t at, const float* keys, const float* values, size_t stride) {
+    const size_t dim = padded_head(c), group = c.group_size();
+    out.shape(q.rows(), q.cols());
+    scratch.resize((attention_scratch_bytes(dim) + 64) / sizeof(float));
+    void* aligned = scratch.data();
+    size_t space = scratch.size() * sizeof(float);
+    AttentionArgs a = {};
+    a.scratch = std::align(64, attention_scratch_bytes(dim), aligned, space);
+    a.q_token_stride = a.out_token_stride = q.cols(), a.q_head_stride = a.out_head_stride = dim;
+    a.k = keys, a.v = values, a.row_stride = stride * sizeof(float);
+    a.window = window, a.d = dim, a.scale = c.attention_scale, a.cap = c.attention_softcap;
+    for (size_t h = 0; h < group; h += kAttentionRows) {
+      a.heads = std::min<size_t>(kAttentionRows, group - h);
+      const size_t most = kAttentionRows / a.heads;
+      for (size_t t = t0; t < t1; t += most) {
+        const size_t position = at + (t - t0);
+        a.tokens = std::min(most, t1 - t);
+        a.q = q.row(t) + h * dim, a.out = out.row(t) + h * dim;
+        a.p0 = window != 0 && position + 1 > window ? position + 1 - window : 0;
+        a.p1 = position + a.tokens, a.last = position + 1;
+        kernels.attention_f32->fn(&a);
+      }
+    }
+  }
+
+  /// What attend() left, to heads [first, first + group) of `to`.
+  void gather(size_t first, const format::Config& c, Matrix& to) const {
+    const size_t dim = padded_head(c);
+    for (size_t t = 0; t < out.rows(); ++t) {
+      for (size_t h = 0; h < c.group_size(); ++h)
+        std::copy_n(out.row(t) + h * dim, c.head_dim, to.row(t) + (first + h) * c.head_dim);
+    }
+  }
+};
+
 }  // namespace
 
+size_t StepCache::width(const format::Config& c) {
+  return c.kv_head_count * padded_head(c);
+}
+
 void Network::attention(const BlockWeights& w, Tape& t) const {
-  const size_t dim = config_.head_dim, tokens = t.q.rows(), group = config_.group_size();
-  t.attn.shape(tokens, t.q.cols());
-  Matrix scores;
-  for (size_t h = 0; h < config_.head_count; ++h) {
-    for (size_t q0 = 0; q0 < tokens; q0 += kQueries) {
-      const Piece p = piece_at(q0, tokens, w.sliding_window);
-      const Rows q = head_rows(t.q, p.q0, p.q1, h, dim), k = head_rows(t.k, p.k0, p.k1, h / group, dim),
-                 v = head_rows(t.v, p.k0, p.k1, h / group, dim);
-      scores.shape(p.queries(), p.keys());
-      multiply_nt(q, k, scores.data(), scores.cols());
-      probabilities(p, config_, w.sliding_window, scores, nullptr);
-      multiply_nn(rows_of(scores), v, t.attn.row(p.q0) + h * dim, t.attn.cols());
-    }
+  thread_local SharedHead s;
+  const size_t group = config_.group_size();
+  t.attn.shape(t.q.rows(), t.q.cols());
+  for (size_t h = 0; h < config_.kv_head_count; ++h) {
+    spread(t.q, h * group, group, config_, s.q);
+    spread(t.k, h, 1, config_, s.k), spread(t.v, h, 1, config_, s.v);
+    s.attend(kernels_, config_, w.sliding_window, 0, t.q.rows(), 0, s.k.data(), s.v.data(), s.k.cols());
+    s.gather(h * group, config_, t.attn);
   }
 }
 
 void Network::attention_step(const BlockWeights& w, Tape& t, StepCache& cache) const {
-  const size_t dim = config_.head_dim, group = config_.group_size(), at = cache.position;
-  const size_t first = w.sliding_window != 0 && at + 1 > w.sliding_window ? at + 1 - w.sliding_window : 0;
+  thread_local SharedHead s;
+  const size_t group = config_.group_size(), at = cache.position;
   t.attn.shape(t.q.rows(), t.q.cols());
-  std::vector<float> scores(at + 1 - first);
-  for (size_t i = 0; i < t.q.rows(); ++i) {
-    Matrix &k = cache.k[i], &v = cache.v[i];
-    std::copy_n(t.k.row(i), t.k.cols(), k.row(at));
-    std::copy_n(t.v.row(i), t.v.cols(), v.row(at));
-    for (size_t h = 0; h < config_.head_count; ++h) {
-      const size_t from = h / group * dim;
-      for (size_t p = first; p <= at; ++p) {
-        float s =
-            static_cast<float>(dot(t.q.row(i) + h * dim, k.row(p) + from, dim)) * config_.attention_scale;
-        if (config_.attention_softcap > 0.0f)
-          s = config_.attention_softcap * std::tanh(s / config_.attention_softcap);
-        scores[p - first] = s;
-      }
-      softmax_in_place(scores.data(), scores.size());
-      float* out = t.attn.row(i) + h * dim;
-      std::fill(out, out + dim, 0.0f);
-      for (size_t p = first; p <= at; ++p) add_scaled(scores[p - first], v.row(p) + from, out, dim);
+  for (size_t h = 0; h < config_.kv_head_count; ++h) {
+    spread(t.q, h * group, group, config_, s.q);
+    spread(t.k, h, 1, config_, s.k), spread(t.v, h, 1, config_, s.v);
+    for (size_t i = 0; i < t.q.rows(); ++i) {
+      Matrix &k = cache.k[i], &v = cache.v[i];
+      const size_t from = h * s.k.cols();
+      std::copy_n(s.k.row(i), s.k.cols(), k.row(at) + from);
+      std::copy_n(s.v.row(i), s.v.cols(), v.row(at) + from);
+      s.attend(kernels_, config_, w.sliding_window, i, i + 1, at, k.data() + from, v.data() + from, k.cols());
     }
+    s.gather(h * group, config_, t.attn);
   }
 }
 

@@ -5,12 +5,13 @@
 namespace minnow::compress {
 
 Result<Propagation> Propagation::start(const Network& net, const ModelEnds& ends, const Matrix* floats,
-                                       const Sequences& sequences, ThreadPool& pool, Spill& spill) {
+                                       SequenceSpan sequences, size_t drifting, ThreadPool& pool,
+                                       Spill& spill) {
   Propagation p(net, pool);
   const format::Config& c = net.config();
-  const size_t count = sequences.size(), tokens = net.tokens();
+  const size_t tokens = net.tokens();
   const size_t widest = std::max({size_t{c.hidden_size}, size_t{c.q_size()}, size_t{c.ffn_size}});
-  const auto begin = [&](Stream& s, const Matrix& embedding) -> Status {
+  const auto begin = [&](Stream& s, const Matrix& embedding, size_t count) -> Status {
     s.tapes.resize(pool.threads()), s.in.resize(pool.threads()), s.out.resize(pool.threads());
     MINNOW_ASSIGN(s.x, MatrixStore::create(count, tokens * c.hidden_size, spill));
     MINNOW_ASSIGN(s.side, MatrixStore::create(count, tokens * widest, spill));
@@ -19,8 +20,8 @@ Result<Propagation> Propagation::start(const Network& net, const ModelEnds& ends
       return s.x.put(i, s.out[slot]);
     });
   };
-  MINNOW_TRY(begin(p.quantised_, ends.embedding));
-  if (floats != nullptr) MINNOW_TRY(begin(p.floats_, *floats));
+  MINNOW_TRY(begin(p.quantised_, ends.embedding, sequences.size()));
+  if (floats != nullptr) MINNOW_TRY(begin(p.floats_, *floats, std::min(drifting, sequences.size())));
   return p;
 }
 
@@ -59,50 +60,55 @@ Status Propagation::leave(const BlockWeights& w, Stream& s, size_t sequence, siz
   return s.x.put(sequence, s.out[slot]);
 }
 
-void Propagation::add(const BlockWeights& w, Role r, size_t slot, const float* weights, Moments& m,
-                      Drift& d) {
-  const Tape& tape = quantised_.tapes[slot];
+void Propagation::add_drifts(const BlockWeights& w, Role r, size_t slot, const float* weights, Drift& d) {
+  const Tape &tape = quantised_.tapes[slot], &floats = floats_.tapes[slot];
   const Matrix& x = tape.input(r);
-  add_moments(m, x, weights, pool_);
-  if (!drifts()) return;
-  const Tape& floats = floats_.tapes[slot];
   add_drift(d.inputs, floats.input(r), x, x, weights, pool_);
   // A norm of the branch would come between its output and the residual.
   if (r == Role::o && !w.attn_post_norm.present())
     add_drift(d.residual, floats_.in[slot], quantised_.in[slot], x, weights, pool_);
   if (r == Role::down && !w.ffn_post_norm.present())
     add_drift(d.residual, floats.mid, tape.mid, x, weights, pool_);
+  for (size_t t = 0; t < x.rows(); ++t) d.weight += weights != nullptr ? weights[t] : 1.0f;
 }
 
 Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights& floats,
                            std::span<const Role> roles, const TokenWeights* weights,
                            std::array<Moments, kRoles>& moments, std::array<Drift, kRoles>& drift) {
   const size_t round = quantised_.tapes.size(), count = quantised_.x.count();
+  const size_t weighed = weights != nullptr ? weights->size() : 0;
+  Moments plain;  // all linears of a step have one input, and so this in common
   for (size_t first = 0; first < count; first += round) {
     const size_t n = std::min(round, count - first);
     const auto both = [&](size_t i, uint32_t) -> Status {
-      if (drifts()) MINNOW_TRY(arrive(step, floats, floats_, first + i, i));
+      if (drifts(first + i)) MINNOW_TRY(arrive(step, floats, floats_, first + i, i));
       return arrive(step, w, quantised_, first + i, i);
     };
     MINNOW_TRY(for_sequences(pool_, n, both));
-    for (size_t i = 0; i < n; ++i) {
+    for (size_t i = 0; i < n && !roles.empty(); ++i) {
+      const size_t s = first + i;
+      const Matrix& x = quantised_.tapes[i].input(roles.front());
+      if (s >= weighed) add_moments(plain, x, nullptr, pool_);
       for (Role r : roles) {
         const auto role = static_cast<size_t>(r);
-        const bool weighed =
-            weights != nullptr && first + i < weights->size() && !(*weights)[first + i][role].empty();
-        add(w, r, i, weighed ? (*weights)[first + i][role].data() : nullptr, moments[role], drift[role]);
+        const float* const own = s < weighed ? (*weights)[s][role].data() : nullptr;
+        if (own != nullptr) add_moments(moments[role], x, own, pool_);
+        if (drifts(s)) add_drifts(w, r, i, own, drift[role]);
       }
     }
   }
-  for (Role r : roles) {  // a linear's output reaches the residual by this scale
-    for (float& v : drift[static_cast<size_t>(r)].residual.span()) v /= net_.config().residual_scale;
+  for (Role r : roles) {
+    const auto role = static_cast<size_t>(r);
+    moments[role].add(plain);
+    // a linear's output reaches the residual by this scale
+    for (float& v : drift[role].residual.span()) v /= net_.config().residual_scale;
   }
   return {};
 }
 
 Status Propagation::leave(const BlockWeights& w, const BlockWeights& floats) {
   return for_sequences(pool_, quantised_.x.count(), [&](size_t s, uint32_t slot) -> Status {
-    if (drifts()) MINNOW_TRY(leave(floats, floats_, s, slot));
+    if (drifts(s)) MINNOW_TRY(leave(floats, floats_, s, slot));
     return leave(w, quantised_, s, slot);
   });
 }

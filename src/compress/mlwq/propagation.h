@@ -10,17 +10,18 @@
 
 namespace minnow::compress {
 
-/// [sequence][role][token]; sequences it does not have, and empty lists, count every token once.
+/// [sequence][role][token]; the tokens of sequences it does not have count once each.
 using TokenWeights = std::vector<std::array<std::vector<float>, kRoles>>;
 
 class Propagation {
  public:
   /// The hidden states before the first block. `floats`: the embedding before it was quantised, or null where
-  /// no drift is wanted. Memory: two or four matrices a sequence, in the spill.
+  /// no drift is wanted; the first `drifting` sequences are followed in the float model too. Memory: two
+  /// matrices a sequence and model, in the spill.
   static Result<Propagation> start(const Network& net, const ModelEnds& ends, const Matrix* floats,
-                                   const Sequences& sequences, ThreadPool& pool, Spill& spill);
+                                   SequenceSpan sequences, size_t drifting, ThreadPool& pool, Spill& spill);
 
-  bool drifts() const { return floats_.x.count() != 0; }
+  bool drifts() const { return drifts(0); }
   /// Takes the sequences to the inputs of a step of the block and adds up what `roles`, all of that step, get
   /// to see there. In `w` the linears of the steps before are quantised; `floats` is the block as it was
   /// (looked at only where there is drift). For each step in turn, also without roles.
@@ -42,8 +43,9 @@ class Propagation {
   Propagation(const Network& net, ThreadPool& pool) : net_(net), pool_(pool) {}
   Status arrive(Step step, const BlockWeights& w, Stream& stream, size_t sequence, size_t slot) const;
   Status leave(const BlockWeights& w, Stream& stream, size_t sequence, size_t slot) const;
-  /// Adds what a linear gets to see of the sequences at `slot`.
-  void add(const BlockWeights& w, Role r, size_t slot, const float* weights, Moments& m, Drift& d);
+  bool drifts(size_t sequence) const { return sequence < floats_.x.count(); }
+  /// Adds how far a linear's inputs and residual have drifted in the sequence at `slot`.
+  void add_drifts(const BlockWeights& w, Role r, size_t slot, const float* weights, Drift& d);
 
   const Network& net_;
   ThreadPool& pool_;

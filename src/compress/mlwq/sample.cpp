@@ -24,8 +24,8 @@ struct DrawGroup {
   void start(const format::Config& c, size_t blocks, int32_t bos, uint32_t length, uint64_t seed) {
     caches.assign(blocks, {});
     for (StepCache& cache : caches) {
-      cache.k.assign(rows, Matrix(length, c.kv_size()));
-      cache.v.assign(rows, Matrix(length, c.kv_size()));
+      cache.k.assign(rows, Matrix(length, StepCache::width(c)));
+      cache.v.assign(rows, Matrix(length, StepCache::width(c)));
     }
     random.clear();
     now.resize(rows);
@@ -58,10 +58,13 @@ Result<Sequences> sample_sequences(const Network& net, const ImportedModel& mode
   const size_t blocks = model.layers.size();
   const uint32_t piece = std::min(length, kPiece);
   const size_t per_sequence = (length + piece - 1) / piece, total = per_sequence * count;
-  const uint64_t keys = uint64_t{2} * piece * net.config().kv_size() * sizeof(float) * blocks;
-  const size_t rows =
-      std::clamp<size_t>(bytes / 2 / keys / pool.threads(), size_t{kFewestRows}, size_t{kMostRows});
+  const uint64_t keys = uint64_t{2} * piece * StepCache::width(net.config()) * sizeof(float) * blocks;
   BlockReader reader(model, pool, bytes / 2);
+  // As many at a time as memory allows, and as many in the last round as in the others.
+  const size_t most = pool.threads() * std::clamp<size_t>((bytes - reader.bytes()) / keys / pool.threads(),
+                                                          size_t{kFewestRows}, size_t{kMostRows});
+  const size_t rounds = (total + most - 1) / most, per_round = (total + rounds - 1) / rounds;
+  const size_t rows = (per_round + pool.threads() - 1) / pool.threads();
   MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));
   std::vector<std::vector<int32_t>> pieces(total);
   std::vector<DrawGroup> groups;
@@ -88,7 +91,7 @@ Result<Sequences> sample_sequences(const Network& net, const ImportedModel& mode
         MINNOW_ASSIGN(const BlockWeights* const w, reader.block(b));
         MINNOW_TRY(each([&](DrawGroup& g) {
           g.caches[b].position = t;
-          net.forward_step(*w, g.x, g.caches[b], g.tape, g.next);
+          net.forward(*w, g.x, g.tape, g.next, &g.caches[b]);
           std::swap(g.x, g.next);
         }));
       }

@@ -1,11 +1,18 @@
 #include "compress/mlwq/scheme.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/checked.h"
 
 namespace minnow::compress {
+
+uint32_t Scheme::channels() const {
+  uint32_t sum = 0;
+  for (const SlabSpec& x : slabs) sum += x.count;
+  return sum;
+}
 
 std::string Scheme::text() const {
   std::string s;
@@ -159,24 +166,35 @@ Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& 
 
 Result<std::vector<size_t>> allocate_evenly(const std::vector<std::vector<Candidate>>& linears,
                                             uint64_t budget) {
-  // Schemes of one slab are known by width and group, whatever the linear's width.
-  const auto find = [](const std::vector<Candidate>& list, uint32_t bits, uint32_t group) {
+  // The candidate with the widths and the group of `like`, and the nearest to its shares of them.
+  const auto find = [](const std::vector<Candidate>& list, const Scheme& like) {
+    size_t found = list.size();
+    double nearest = std::numeric_limits<double>::infinity();
     for (size_t i = 0; i < list.size(); ++i) {
-      const auto& slabs = list[i].scheme.slabs;
-      if (slabs.size() == 1 && slabs[0].bits == bits && slabs[0].group == group) return i;
+      const Scheme& s = list[i].scheme;
+      if (s.slabs.size() != like.slabs.size()) continue;
+      double apart = 0.0;
+      for (size_t k = 0; k < s.slabs.size(); ++k) {
+        if (s.slabs[k].bits != like.slabs[k].bits || s.slabs[k].group != like.slabs[k].group) {
+          apart = std::numeric_limits<double>::infinity();
+          break;
+        }
+        apart += std::fabs(static_cast<double>(s.slabs[k].count) / s.channels() -
+                           static_cast<double>(like.slabs[k].count) / like.channels());
+      }
+      if (apart < nearest) nearest = apart, found = i;
     }
-    return list.size();
+    return found;
   };
   std::vector<size_t> best;
   double best_loss = std::numeric_limits<double>::infinity();
   uint64_t least = std::numeric_limits<uint64_t>::max();
   for (const Candidate& c : linears.front()) {
-    if (c.scheme.slabs.size() != 1) continue;
     std::vector<size_t> chosen;
     double loss = 0.0;
     uint64_t bytes = 0;
     for (const auto& list : linears) {
-      const size_t i = find(list, c.scheme.slabs[0].bits, c.scheme.slabs[0].group);
+      const size_t i = find(list, c.scheme);
       if (i == list.size()) break;
       chosen.push_back(i);
       loss += list[i].loss;

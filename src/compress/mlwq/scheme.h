@@ -20,6 +20,7 @@ struct SlabSpec {
 struct Scheme {
   std::vector<SlabSpec> slabs;
   bool operator==(const Scheme&) const = default;
+  uint32_t channels() const;
   std::string text() const;  ///< "4:64x64|3:64x128|2:64x64" (bits : group x channels)
 };
 
@@ -48,8 +49,8 @@ struct Candidate {
 /// by marginal loss a byte, then the rest spent greedily. Errors: even the smallest do not fit.
 Result<std::vector<size_t>> allocate(const std::vector<std::vector<Candidate>>& linears, uint64_t budget);
 
-/// The same for plain methods: one scheme for all linears, the best within the budget that all of them
-/// have.
+/// The same for plain methods: one scheme for all linears, as nearly as their numbers of inputs allow, the
+/// best within the budget.
 Result<std::vector<size_t>> allocate_evenly(const std::vector<std::vector<Candidate>>& linears,
                                             uint64_t budget);
 

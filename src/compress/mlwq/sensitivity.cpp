@@ -84,7 +84,7 @@ void normalise_rows(LinearSensitivity& s, std::vector<double> outputs) {
 }  // namespace
 
 Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedModel& model,
-                                           const Sequences& sequences, bool weighted, uint64_t seed,
+                                           SequenceSpan sequences, bool weighted, uint64_t seed,
                                            ThreadPool& pool, Spill& spill, const BlockVisitor& visit,
                                            const StageProgress& progress) {
   const size_t blocks = model.layers.size(), count = sequences.size(), round = pool.threads();
@@ -162,7 +162,7 @@ Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedMod
       const auto back = [&](size_t i, uint32_t) -> Status {
         MINNOW_TRY(inputs[b].get(first + i, in[i]));
         MINNOW_TRY(gradients.get(first + i, dx[i]));
-        net.forward(w, in[i], tapes[i], x[i]);
+        net.record(w, in[i], tapes[i]);
         net.backward(w, in[i], tapes[i], dx[i], x[i]);
         return gradients.put(first + i, x[i]);
       };

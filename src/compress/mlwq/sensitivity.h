@@ -46,7 +46,7 @@ using BlockVisitor = std::function<Status(size_t block, const BlockWeights& weig
 
 /// `weighted` false: every token counts the same in the moments, as in GPTQ.
 Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedModel& model,
-                                           const Sequences& sequences, bool weighted, uint64_t seed,
+                                           SequenceSpan sequences, bool weighted, uint64_t seed,
                                            ThreadPool& pool, Spill& spill, const BlockVisitor& visit,
                                            const StageProgress& progress);
 

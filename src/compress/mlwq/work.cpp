@@ -6,7 +6,7 @@
 namespace minnow::compress {
 namespace {
 
-constexpr size_t kCandidateRows = 128;
+constexpr size_t kCandidateRows = 64;
 constexpr size_t kChunkRows = 16384;  // quantised at a time, which bounds the copies of an embedding
 
 /// Groups of --paper: 128, or 64 where the linear is narrow.
@@ -146,7 +146,8 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
   for (const Scheme& scheme : o.paper ? paper_schemes(cols) : candidate_schemes(cols, o.space)) {
     auto r = quantise_linear(wp, p.h, p.factor, groups_of(scheme), gptq_options(o, 0), pool);
     if (!r.ok()) return named(work, std::move(r).status());
-    const std::vector<double> errors = row_errors(wp, r->values, p.h, pool);
+    const std::vector<double> errors =
+        r->errors.empty() ? row_errors(wp, r->values, p.h, pool) : std::move(r->errors);
     double loss = 0.0;
     for (size_t i = 0; i < errors.size(); ++i) loss += errors[i] * s.row_weights[i * step];
     if (share > 0.0) loss *= all / share;
@@ -171,7 +172,7 @@ Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const 
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < cols; ++c) part.row(r)[c] = w.row(first + r)[seq.channels[c]];
     }
-    if (!drift.empty()) make_up(part, first, drift, m.weight, o.make_up, seq.channels, p->factor, pool);
+    if (!drift.empty()) make_up(part, first, drift, o.make_up, seq.channels, p->factor, pool);
     auto result = quantise_linear(part, p->h, p->factor, seq.groups, gptq_options(o, o.descents), pool);
     if (!result.ok()) return named(work, std::move(result).status());
     whole.codes.insert(whole.codes.end(), result->codes.begin(), result->codes.end());
