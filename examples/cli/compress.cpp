@@ -83,6 +83,7 @@ struct Part {
 using Mlwq = minnow::compress::MlwqOptions;
 constexpr Part kParts[] = {
     {"tqp", [](Mlwq& m) { m.clip = minnow::compress::ClipSearch::none; }},
+    {"weighted-clip", [](Mlwq& m) { m.clip = minnow::compress::ClipSearch::plain; }},
     {"mqsa", [](Mlwq& m) { m.space.split = false; }},
     {"bpll", [](Mlwq& m) { m.budget = minnow::compress::Budget::evenly; }},
     {"blocks", [](Mlwq& m) { m.budget = minnow::compress::Budget::blocks; }},
@@ -289,7 +290,7 @@ void add_compress(CLI::App& app) {
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));
   sub->add_option("--gradients", o->gradients,
-                  "take gradients of so many of them (0: all, but 24 of models above 20 M parameters)");
+                  "take gradients of so many of them (0: all, but 16 of models above 20 M parameters)");
   std::vector<std::string> parts;
   for (const Part& p : kParts) parts.emplace_back(p.name);
   sub->add_option("--without", o->without,

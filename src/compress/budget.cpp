@@ -39,7 +39,7 @@ Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOp
   };
   MlwqOptions resumable = mlwq;
   if (resumable.checkpoint.empty()) resumable.checkpoint = path + ".resume";
-  if (resumable.spill.empty()) resumable.spill = cat(path, ".spill.", static_cast<uint64_t>(::getpid()));
+  if (resumable.scratch.empty()) resumable.scratch = cat(path, ".", static_cast<uint64_t>(::getpid()));
   MINNOW_ASSIGN(QuantisedModel quantised, quantise_model(model, resumable, measure));
   BudgetReport out;
   const auto to = [&](const std::string& file) { return write(quantised.model, quantised.linears, file); };

@@ -34,6 +34,18 @@ constexpr size_t kMaxPieceTokens = 64;  // pieces times tokens
 constexpr size_t kMinPiece = 256;       // positions; what a piece costs beside them is then below a percent
 constexpr size_t kWorthSharing = size_t{1} << 17;  // multiplications: about a microsecond of one core
 
+const AttentionKernel* kernel_for(const model::Plan& plan, const kv::Cache& cache) {
+  const kv::Type type = cache.shape().type;
+  return type == kv::Type::f32   ? plan.kernels.attention_f32
+         : type == kv::Type::f16 ? plan.kernels.attention_f16
+                                 : plan.kernels.attention_q8;
+}
+
+void take_rows(const kv::RowView& rows, AttentionArgs& a) {
+  a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
+  a.k_scales = rows.k_scale, a.v_scales = rows.v_scale, a.scale_stride = rows.scale_stride;
+}
+
 /// How a chunk's attention is cut into calls of the kernel. A unit is up to kAttentionRows query rows that
 /// share a KV head; a piece is a range of positions.
 struct Cut {
@@ -78,8 +90,7 @@ struct Attention {
 /// what threads read at a time is close together.
 void Attention::run(size_t item, uint32_t slot) const {
   const model::Config& c = *plan.config;
-  const kv::Shape& shape = cache.shape();
-  const size_t padded = shape.padded_dim(), group = c.group_size();
+  const size_t padded = cache.shape().padded_dim(), group = c.group_size();
   const size_t piece = item % cut.pieces, unit = item / cut.pieces;
   const size_t t0 = unit % cut.token_parts * cut.tokens;
   const size_t part = unit / cut.token_parts % cut.head_parts;
@@ -88,15 +99,13 @@ void Attention::run(size_t item, uint32_t slot) const {
   const size_t tokens = std::min(cut.tokens, m - t0);
   const size_t head = kv_head * group + g0;
   const size_t row = head * m + t0 * heads;  // of partial_max and partial_sum, in a piece
-  const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(kv_head));
   const uint32_t window = plan.layers[layer].weights->sliding_window;
 
   AttentionArgs a{};
   a.q = ws.q + t0 * ws.q_stride + head * padded;
   a.q_token_stride = ws.q_stride, a.q_head_stride = padded;
   a.tokens = tokens, a.heads = heads;
-  a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
-  a.k_scales = rows.k_scale, a.v_scales = rows.v_scale, a.scale_stride = rows.scale_stride;
+  take_rows(cache.rows(layer, static_cast<uint32_t>(kv_head)), a);
   a.last = position + t0 + 1;
   a.window = window;
   a.p0 = cut.first + piece * cut.length;
@@ -116,10 +125,7 @@ void Attention::run(size_t item, uint32_t slot) const {
     a.max = ws.partial_max + piece * m * c.head_count + row;
     a.sum = ws.partial_sum + piece * m * c.head_count + row;
   }
-  const auto* kernel = shape.type == kv::Type::f32   ? plan.kernels.attention_f32
-                       : shape.type == kv::Type::f16 ? plan.kernels.attention_f16
-                                                     : plan.kernels.attention_q8;
-  kernel->fn(&a);
+  kernel_for(plan, cache)->fn(&a);
   if (cut.pieces == 1) return;
   // Whoever is last with a unit puts its pieces together.
   if (ws.pieces_done[unit].fetch_add(1, std::memory_order_acq_rel) + 1 < cut.pieces) return;
@@ -146,6 +152,33 @@ void Attention::merge(size_t t0, size_t tokens, size_t head, size_t heads, size_
   }
 }
 
+/// Every token over the rows of its own sequence.
+void attend_each(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
+                 uint32_t layer, const Chunk& chunk) {
+  const model::Config& c = *plan.config;
+  const size_t padded = cache.shape().padded_dim(), group = c.group_size();
+  const uint32_t window = plan.layers[layer].weights->sliding_window;
+  pool.parallel_for(chunk.m * c.kv_head_count, 1, [&](size_t begin, size_t end, uint32_t slot) {
+    for (size_t item = begin; item < end; ++item) {
+      const size_t t = item / c.kv_head_count, kv_head = item % c.kv_head_count;
+      AttentionArgs a{};
+      take_rows(cache.rows(chunk.cache_layer(layer, t), static_cast<uint32_t>(kv_head)), a);
+      a.tokens = 1, a.last = chunk.position + 1, a.window = window;
+      if (window != 0 && a.last > window) a.p0 = (a.last - window) / kAttentionTile * kAttentionTile;
+      a.p1 = a.last;
+      a.d = padded, a.scale = c.attention_scale, a.cap = c.attention_softcap;
+      a.q_token_stride = a.out_token_stride = ws.q_stride, a.q_head_stride = a.out_head_stride = padded;
+      a.scratch = ws.attention_scratch_of(slot);
+      for (size_t g = 0; g < group; g += kAttentionRows) {
+        const size_t at = t * ws.q_stride + (kv_head * group + g) * padded;
+        a.heads = std::min<size_t>(kAttentionRows, group - g);
+        a.q = ws.q + at, a.out = ws.attn + at;
+        kernel_for(plan, cache)->fn(&a);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 size_t most_piece_tokens(uint32_t context) {
@@ -153,20 +186,19 @@ size_t most_piece_tokens(uint32_t context) {
   return pieces < 2 ? 0 : std::min(kMaxPieceTokens, pieces * (kMaxPieceTokens / 2));
 }
 
-void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position,
-                      size_t m) {
+void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk) {
   const auto& ropes = plan.config->ropes;
   const size_t half = ws.rotary_half;
   for (size_t r = 0; r < ropes.size(); ++r) {
     const bool is_long = !ropes[r].inv_freq_long.empty() && context > ropes[r].original_context;
     const auto& inv_freq = is_long ? ropes[r].inv_freq_long : ropes[r].inv_freq;
-    for (size_t t = 0; t < m; ++t) {
+    for (size_t t = 0; t < chunk.m; ++t) {
       float* cosine = ws.cosine + (r * ws.chunk + t) * half;
       float* sine = ws.sine + (r * ws.chunk + t) * half;
       for (size_t j = 0; j < half; ++j) {
         // The product is rounded to f32 as in the models' training code; at position 8,000 the
         // rounding is worth half a milliradian, and the weights have learned with it.
-        const float angle = static_cast<float>(position + t) * inv_freq[j];
+        const float angle = static_cast<float>(chunk.position_of(t)) * inv_freq[j];
         cosine[j] = static_cast<float>(std::cos(double{angle})) * ropes[r].attention_factor;
         sine[j] = static_cast<float>(std::sin(double{angle})) * ropes[r].attention_factor;
       }
@@ -175,12 +207,12 @@ void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t con
 }
 
 void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
-                      uint32_t layer, uint32_t position, size_t m) {
+                      uint32_t layer, const Chunk& chunk) {
   const model::Config& c = *plan.config;
   const model::LayerWeights& w = *plan.layers[layer].weights;
   const size_t dim = c.head_dim, padded = cache.shape().padded_dim();
   const bool full = c.qk_norm == format::QkNorm::full;
-  pool.parallel_for(m, 4, [&](size_t t0, size_t t1, uint32_t) {
+  pool.parallel_for(chunk.m, 4, [&](size_t t0, size_t t1, uint32_t) {
     for (size_t t = t0; t < t1; ++t) {
       float* q = ws.q + t * ws.q_stride;   // (heads, head_dim)
       float* k = ws.k + t * ws.kv_stride;  // (kv_heads, head_dim)
@@ -201,7 +233,7 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
         plan.kernels.rope->fn(&rope_k);
       }
       for (uint32_t h = 0; h < c.kv_head_count; ++h) {
-        cache.write(layer, h, position + static_cast<uint32_t>(t), k + h * padded, v + h * padded,
+        cache.write(chunk.cache_layer(layer, t), h, chunk.position_of(t), k + h * padded, v + h * padded,
                     plan.kernels);
       }
     }
@@ -209,16 +241,20 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
 }
 
 void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
-            uint32_t layer, uint32_t position, size_t m) {
+            uint32_t layer, const Chunk& chunk) {
   const model::Config& c = *plan.config;
-  const size_t padded = cache.shape().padded_dim();
-  const Cut cut = cut_attention(c, plan.layers[layer].weights->sliding_window, position, m);
-  const Attention attention{plan, ws, cache, layer, position, m, cut};
-  const size_t items = cut.units() * cut.pieces;
-  const bool small = m * c.head_count * (position + m - cut.first) * padded < kWorthSharing;
-  pool.parallel_for(items, small ? items : 1, [&](size_t begin, size_t end, uint32_t slot) {
-    for (size_t item = begin; item < end; ++item) attention.run(item, slot);
-  });
+  const size_t m = chunk.m, padded = cache.shape().padded_dim();
+  if (chunk.lockstep) {
+    attend_each(plan, ws, pool, cache, layer, chunk);
+  } else {
+    const Cut cut = cut_attention(c, plan.layers[layer].weights->sliding_window, chunk.position, m);
+    const Attention attention{plan, ws, cache, layer, chunk.position, m, cut};
+    const size_t items = cut.units() * cut.pieces;
+    const bool small = m * c.head_count * (chunk.position + m - cut.first) * padded < kWorthSharing;
+    pool.parallel_for(items, small ? items : 1, [&](size_t begin, size_t end, uint32_t slot) {
+      for (size_t item = begin; item < end; ++item) attention.run(item, slot);
+    });
+  }
   for (size_t t = 0; t < m; ++t) pack_heads(ws.attn + t * ws.q_stride, c.head_count, c.head_dim, padded);
 }
 

@@ -10,10 +10,22 @@
 
 namespace minnow::exec {
 
+/// The tokens of a forward pass: the next `m` of one sequence, or the next one of each of `m` sequences that
+/// are equally long. These have layers of their own in the cache, those of a model's layer side by side.
+struct Chunk {
+  uint32_t position;
+  size_t m;
+  bool lockstep = false;
+  uint32_t position_of(size_t t) const { return lockstep ? position : position + static_cast<uint32_t>(t); }
+  uint32_t cache_layer(uint32_t layer, size_t t) const {
+    return lockstep ? layer * static_cast<uint32_t>(m) + static_cast<uint32_t>(t) : layer;
+  }
+};
+
 /// Rotates q and k of `m` tokens by their positions (tables already in the workspace), spreads heads to
-/// their padded size and writes K and V rows [position, position + m) of `layer`.
+/// their padded size and writes their K and V rows of `layer`.
 void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
-                      uint32_t layer, uint32_t position, size_t m);
+                      uint32_t layer, const Chunk& chunk);
 
 /// The positions of few tokens are cut into pieces, so that threads have work where KV heads are few: at
 /// most so many pieces times tokens for a context. The cut depends on the position and on m only; results do
@@ -22,11 +34,10 @@ size_t most_piece_tokens(uint32_t context);
 
 /// ws.attn (m, heads * head_dim) = softmax(scale * q k^T) v over the rows each token may see.
 void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
-            uint32_t layer, uint32_t position, size_t m);
+            uint32_t layer, const Chunk& chunk);
 
-/// Fills the cosine and sine tables of every rope for positions [position, position + m). `context` is
-/// the session's: it decides between the frequencies of a long-context rope.
-void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position,
-                      size_t m);
+/// Fills the cosine and sine tables of every rope for the chunk's positions. `context` is the session's: it
+/// decides between the frequencies of a long-context rope.
+void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk);
 
 }  // namespace minnow::exec

@@ -26,8 +26,11 @@ namespace {
 
 Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const DecoderOptions& options) {
   const Config& c = *plan.config;
-  if (options.context == 0 || options.chunk == 0 || options.logit_rows == 0) {
-    return fail(Code::invalid_argument, "context, chunk and logit rows must be at least 1");
+  if (options.context == 0 || options.chunk == 0 || options.logit_rows == 0 || options.sequences == 0) {
+    return fail(Code::invalid_argument, "context, chunk, logit rows and sequences must be at least 1");
+  }
+  if (options.sequences > 1 && (options.sparsity || options.probe != nullptr)) {
+    return fail(Code::unsupported, "several sequences at a time run dense, and no probe sees them");
   }
   if (c.position == format::PositionKind::learned && options.context > c.max_context) {
     return fail(Code::invalid_argument, "a context of ", options.context,
@@ -45,10 +48,12 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   Decoder d;
   d.plan_ = &plan;
   d.pool_ = &pool;
-  const uint32_t chunk = std::min(options.chunk, options.context);
+  const bool lockstep = options.sequences > 1;
+  const uint32_t chunk = lockstep ? options.sequences : std::min(options.chunk, options.context);
   MINNOW_ASSIGN(d.ws_, Workspace::create(plan, chunk, options.context, pool.threads(), options.logit_rows));
-  const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, c.head_dim,
-                        options.context, options.kv};
+  const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()) * options.sequences, c.kv_head_count,
+                        c.head_dim, options.context, options.kv};
+  d.sequences_ = options.sequences;
   MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
   d.state_ = options.state;
   d.probe_ = options.probe;
@@ -73,7 +78,7 @@ uint64_t Decoder::kv_bytes_read() const {
     const uint32_t window = l.weights->sliding_window;
     rows += window != 0 ? std::min(window, position_) : position_;
   }
-  return rows * shape.kv_heads * row;
+  return rows * sequences_ * shape.kv_heads * row;
 }
 
 SparsityCounts Decoder::sparsity_counts() const {
@@ -108,7 +113,7 @@ void Decoder::take_counts_of_chunk(size_t tokens) {
 
 Status Decoder::copy_from(const Decoder& other) {
   const kv::Shape &mine = cache_.shape(), &theirs = other.cache_.shape();
-  if (plan_ != other.plan_ || mine.type != theirs.type) {
+  if (plan_ != other.plan_ || mine.type != theirs.type || sequences_ != other.sequences_) {
     return fail(Code::invalid_argument,
                 "a sequence can be copied only between sessions of one model and one KV type");
   }
@@ -131,7 +136,11 @@ Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progr
                   vocab);
     }
   }
-  if (tokens.size() > context() - position_) {
+  if (sequences_ > 1 && tokens.size() != sequences_) {
+    return fail(Code::invalid_argument, tokens.size(), " tokens were given for ", sequences_,
+                " sequences; each takes one");
+  }
+  if ((sequences_ > 1 ? 1 : tokens.size()) > context() - position_) {
     return fail(Code::context_full, tokens.size(), " tokens do not fit behind the ", position_,
                 " of a context of ", context(), "; make the session with a larger context, or rewind it");
   }
@@ -149,12 +158,13 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
                               bool last, const Progress& progress) {
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
-  fill_rope_tables(*plan_, ws_, context(), position_, m);
+  const Chunk chunk = chunk_of(m);
+  fill_rope_tables(*plan_, ws_, context(), chunk);
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
   embed(tokens);
   for (uint32_t layer = 0; layer < layers; ++layer) {
-    block(layer, m);
+    block(layer, chunk);
     bool stop = state_ != nullptr && state_->load(std::memory_order_relaxed) == RunState::cancelled;
     if (progress.report != nullptr) {
       const float share =
@@ -177,7 +187,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   } else if (last) {
     output(m - 1, 1);
   }
-  position_ += static_cast<uint32_t>(m);
+  position_ += sequences_ > 1 ? 1 : static_cast<uint32_t>(m);
   if (ws_.masking.on) take_counts_of_chunk(m);
   return {};
 }
@@ -186,6 +196,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
 void Decoder::embed(std::span<const int32_t> tokens) {
   const Config& c = *plan_->config;
   const model::Weights& w = *plan_->weights;
+  const Chunk chunk = chunk_of(tokens.size());
   float* out = plan_->embedding_in ? ws_.embed : ws_.hidden;
   const size_t stride = plan_->embedding_in ? ws_.embedding_stride : ws_.hidden_stride;
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -199,8 +210,7 @@ void Decoder::embed(std::span<const int32_t> tokens) {
     float* h = ws_.hidden + t * ws_.hidden_stride;
     const float* const p = w.positions.rows == 0 ? nullptr : ws_.normed;
     if (p == nullptr && c.embedding_scale == 1.0f) continue;
-    if (p != nullptr)
-      dequantise_row(w.positions, position_ + static_cast<uint32_t>(t), plan_->kernels, ws_.normed);
+    if (p != nullptr) dequantise_row(w.positions, chunk.position_of(t), plan_->kernels, ws_.normed);
     const AxpyArgs args{p, h, c.hidden_size, 1.0f, c.embedding_scale};
     plan_->kernels.axpy->fn(&args);
   }
@@ -226,14 +236,15 @@ void Decoder::add_branch(size_t m) {
   });
 }
 
-void Decoder::block(uint32_t layer, size_t m) {
+void Decoder::block(uint32_t layer, const Chunk& chunk) {
   const Config& c = *plan_->config;
+  const size_t m = chunk.m;
   const model::LayerWeights& w = *plan_->layers[layer].weights;
   const bool pre = c.norm_placement == NormPlacement::pre || c.norm_placement == NormPlacement::sandwich;
 
   const float* x = ws_.hidden;
   if (pre) norm(w.attn_norm, ws_.hidden, ws_.normed, m), x = ws_.normed;
-  attention_branch(layer, x, m);
+  attention_branch(layer, x, chunk);
   if (w.attn_post_norm.present()) norm(w.attn_post_norm, ws_.branch, ws_.branch, m);
   add_branch(m);
   if (c.norm_placement == NormPlacement::post_residual) norm(w.attn_norm, ws_.hidden, ws_.hidden, m);
@@ -250,13 +261,14 @@ void Decoder::block(uint32_t layer, size_t m) {
 }
 
 /// branch (m, hidden) = W_o attention(W_q x, W_k x, W_v x)
-void Decoder::attention_branch(uint32_t layer, const float* x, size_t m) {
+void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chunk) {
   const PlanLayer& l = plan_->layers[layer];
+  const size_t m = chunk.m;
   if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_in, x, ws_.hidden_stride, m);
   run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
               {{&l.q, ws_.q, ws_.q_stride}, {&l.k, ws_.k, ws_.kv_stride}, {&l.v, ws_.v, ws_.kv_stride}});
-  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, position_, m);
-  attend(*plan_, ws_, *pool_, cache_, layer, position_, m);
+  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk);
+  attend(*plan_, ws_, *pool_, cache_, layer, chunk);
   if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_out, ws_.attn, ws_.q_stride, m);
   run_linears(*plan_, ws_, *pool_, ws_.attn, ws_.q_stride, m, {{&l.o, ws_.branch, ws_.hidden_stride}});
 }

@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "exec/attention.h"
 #include "exec/workspace.h"
 #include "kv/cache.h"
 #include "model/plan.h"
@@ -46,8 +47,11 @@ struct SparsityCounts {
 };
 
 struct DecoderOptions {
-  uint32_t context = 0;     ///< positions the KV cache holds
-  uint32_t chunk = 256;     ///< tokens of one forward pass at most
+  uint32_t context = 0;  ///< positions the KV cache holds
+  uint32_t chunk = 256;  ///< tokens of one forward pass at most
+  /// More than one: that many sequences grow together, and forward() takes the next token of each. They share
+  /// every read of the weights.
+  uint32_t sequences = 1;
   uint32_t logit_rows = 1;  ///< rows of logits computed at a time; more serves scoring
   kv::Type kv = kv::Type::f16;
   bool sparsity = false;      ///< leave out what the model's thresholds allow, in calls of one token
@@ -79,9 +83,10 @@ class Decoder {
  public:
   static Result<Decoder> create(const model::Plan& plan, ThreadPool& pool, const DecoderOptions& options);
 
-  /// Appends tokens to the sequence. The logits behind the last one are in logits() afterwards; `sink`,
-  /// when given, receives those behind every token. On failure (a token out of range, context_full,
-  /// cancelled) position() is that of the last completed chunk.
+  /// Appends tokens to the sequence (of several sequences: one to each, seen by `sink` in this order). The
+  /// logits behind the last one are in logits() afterwards; `sink`, when given, receives those behind every
+  /// token. On failure (a token out of range, context_full, cancelled) position() is that of the last
+  /// completed chunk.
   Status forward(std::span<const int32_t> tokens, LogitsSink* sink = nullptr, Progress progress = {});
 
   /// Logits behind the last token, [vocab]; written by forward().
@@ -107,13 +112,14 @@ class Decoder {
 
  private:
   Decoder() = default;
+  Chunk chunk_of(size_t tokens) const { return {position_, tokens, sequences_ > 1}; }
   Status forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink,
                        bool last, const Progress& progress);
   void forget_counts_of_chunk();
   void take_counts_of_chunk(size_t tokens);
   void embed(std::span<const int32_t> tokens);
-  void block(uint32_t layer, size_t m);
-  void attention_branch(uint32_t layer, const float* x, size_t m);
+  void block(uint32_t layer, const Chunk& chunk);
+  void attention_branch(uint32_t layer, const float* x, const Chunk& chunk);
   /// inner = act(W_gate x) * W_up x, every part of it shown to the probe.
   void probe_ffn(uint32_t layer, const float* x, size_t m);
   void ffn_branch(uint32_t layer, const float* x, size_t m);
@@ -126,7 +132,7 @@ class Decoder {
   ThreadPool* pool_ = nullptr;
   Workspace ws_;
   kv::Cache cache_;
-  uint32_t position_ = 0;
+  uint32_t position_ = 0, sequences_ = 1;
   const std::atomic<RunState>* state_ = nullptr;
   bool sparsity_ = false, mask_prompts_ = false, skip_ = true;
   // Of chunks that were completed: a cancelled one counts nothing.

@@ -73,14 +73,7 @@ TEST_P(Budget, AsPublished) {
   ASSERT_NE(load_model(engine, dir.file("m.mnw")), nullptr);
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, Budget, ::testing::ValuesIn(architecture_fixtures()),
-                         [](const auto& instance) {
-                           const std::filesystem::path p(instance.param);
-                           std::string name =
-                               p.parent_path().filename().string() + "_" + p.filename().string();
-                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Fixtures, Budget, ::testing::ValuesIn(architecture_fixtures()), fixture_name);
 
 const std::string kTiny = MINNOW_TEST_DATA "/arch/llama-tied-gqa";
 

@@ -176,14 +176,7 @@ TEST_P(NetworkOf, GradientsMatchDifferences) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, NetworkOf, ::testing::ValuesIn(architecture_fixtures()),
-                         [](const auto& instance) {
-                           const std::filesystem::path p(instance.param);
-                           std::string name =
-                               p.parent_path().filename().string() + "_" + p.filename().string();
-                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Fixtures, NetworkOf, ::testing::ValuesIn(architecture_fixtures()), fixture_name);
 
 }  // namespace
 }  // namespace minnow::testing

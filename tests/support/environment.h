@@ -71,4 +71,12 @@ inline std::vector<std::string> architecture_fixtures() {
   return out;
 }
 
+/// Of a test of one of them: "arch_llama_tied_gqa".
+inline std::string fixture_name(const ::testing::TestParamInfo<std::string>& info) {
+  const std::filesystem::path p(info.param);
+  std::string name = p.parent_path().filename().string() + "_" + p.filename().string();
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+}
+
 }  // namespace minnow::testing

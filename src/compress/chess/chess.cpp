@@ -13,6 +13,7 @@
 #include "compress/chess/allocation.h"
 #include "compress/chess/statistics.h"
 #include "compress/json.h"
+#include "compress/sample.h"
 #include "exec/float_gemm.h"
 #include "format/tokenizer_view.h"
 #include "sampling/sampler.h"
@@ -76,7 +77,14 @@ class Calibrator {
                                                     (options_.tokens + length - 1) / length));
       return {};
     }
-    return sample();
+    SampleOptions s;
+    s.length = std::min(options_.length, weights_->config().max_context);
+    s.count = (options_.tokens + s.length - 1) / s.length, s.seed = options_.seed;
+    s.progress = [&](uint64_t done, uint64_t total) {
+      return report("sparsity, sampling text", done, total);
+    };
+    MINNOW_ASSIGN(sequences_, sample_sequences(*plan_, container_->metadata().bos_id, s, *pool_));
+    return {};
   }
 
   /// Both passes. `gate_weights` are asked for between them.
@@ -247,35 +255,6 @@ class Calibrator {
       d.rewind(0);
       MINNOW_TRY(d.forward(sequences_[i]));
       if (!report(stage, i + 1, sequences_.size())) return fail(Code::cancelled, "cancelled");
-    }
-    return {};
-  }
-
-  /// Text of the model's own, when none is given: fewer tokens, as each takes a decode step.
-  Status sample() {
-    constexpr uint32_t kSequences = 16, kLength = 1024;
-    const format::Config& c = weights_->config();
-    const uint32_t length = std::min(kLength, c.max_context);
-    MINNOW_ASSIGN(Decoder d, decoder(nullptr, false, length, 1));
-    sampling::SamplerParams p;
-    p.temperature = 1.0f, p.top_k = 0, p.top_p = 1.0f, p.min_p = 0.0f, p.seed = options_.seed;
-    MINNOW_ASSIGN(sampling::Sampler sampler,
-                  sampling::Sampler::create(p, static_cast<int32_t>(c.vocab_size)));
-    sampling::Rng rng(options_.seed);
-    const int32_t bos = container_->metadata().bos_id;
-    for (uint32_t i = 0; i < kSequences; ++i) {
-      d.rewind(0);
-      std::vector<int32_t> tokens = {bos >= 0 ? bos : static_cast<int32_t>(rng.next() % c.vocab_size)};
-      while (tokens.size() < length) {
-        MINNOW_TRY(d.forward({&tokens.back(), 1}));
-        MINNOW_ASSIGN(const int32_t next, sampler.sample(d.logits()));
-        tokens.push_back(next);
-        if (tokens.size() % 64 == 0 &&
-            !report("sparsity, sampling text", uint64_t{i} * length + tokens.size(),
-                    uint64_t{kSequences} * length))
-          return fail(Code::cancelled, "cancelled");
-      }
-      sequences_.push_back(std::move(tokens));
     }
     return {};
   }

@@ -165,29 +165,23 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
     m.second.reset(cols, cols);
     m.first.assign(cols, 0.0);
   }
-  Matrix weighted;
-  const Matrix* right = &x;
-  if (weights != nullptr) {
-    weighted = x;
-    for (size_t t = 0; t < tokens; ++t) {
-      for (size_t c = 0; c < cols; ++c) weighted.row(t)[c] *= weights[t];
-    }
-    right = &weighted;
-  }
+  std::vector<float> sum(cols, 0.0f);
   for (size_t t = 0; t < tokens; ++t) {
-    m.weight += weights != nullptr ? weights[t] : 1.0f;
-    for (size_t c = 0; c < cols; ++c) m.first[c] += right->row(t)[c];
+    const float weight = weights != nullptr ? weights[t] : 1.0f;
+    m.weight += weight;
+    add_scaled(weight, x.row(t), sum.data(), cols);
   }
+  for (size_t c = 0; c < cols; ++c) m.first[c] += sum[c];
   // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
   // turned once for all tiles, and what a product packs is a tile's own columns.
   Matrix turned;
-  turn(x, nullptr, nullptr, turned, pool);
+  turn(x, nullptr, weights, turned, pool);
   constexpr size_t kTile = 128;
   const size_t tiles = (cols + kTile - 1) / kTile;
   pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
     for (size_t tile = b; tile < e; ++tile) {
       const size_t j = tile * kTile, width = std::min(kTile, cols - j);
-      const Rows left{turned.row(j), cols - j, tokens, tokens}, under{right->data() + j, tokens, width, cols};
+      const Rows left{turned.row(j), cols - j, tokens, tokens}, under{x.data() + j, tokens, width, cols};
       multiply_nn(left, under, m.second.row(j) + j, cols, Write::add);
     }
   });

@@ -10,13 +10,16 @@
 #include "compress/mlwq/propagation.h"
 #include "compress/mlwq/sensitivity.h"
 #include "compress/mlwq/work.h"
+#include "compress/sample.h"
 
 namespace minnow::compress {
 namespace {
 
 /// A sequence costs three times as much with its gradients and its drift as without (docs/compression.md).
-constexpr uint32_t kMostGradients = 24;
+constexpr uint32_t kMostGradients = 16;
 constexpr uint64_t kManyParameters = 20'000'000;
+/// Counts up with every change of what calibration finds, so that what an older version has left is not used.
+constexpr uint32_t kMethodVersion = 1;
 
 class Pipeline {
  public:
@@ -30,7 +33,7 @@ class Pipeline {
         length_(std::min(options.length, model.config.max_context)),
         net_(model, kernels_, length_),
         checkpoint_(options.checkpoint),
-        spill_(options.spill, options.memory) {}
+        spill_(options.scratch + ".spill", options.memory) {}
 
   Result<QuantisedModel> run() {
     MINNOW_TRY(timed("calibration text", [&] { return sequences(); }));
@@ -66,8 +69,12 @@ class Pipeline {
   Status sequences() {
     if (o_.method == Method::rtn) return {};
     if (o_.calibration.empty()) {
-      MINNOW_ASSIGN(sequences_, sample_sequences(net_, model_, length_, o_.sequences, o_.seed, o_.memory,
-                                                 pool_, o_.progress));
+      SampleOptions s;
+      s.count = o_.sequences, s.length = length_, s.seed = o_.seed, s.memory = o_.memory;
+      s.progress = [&](uint64_t done, uint64_t total) {
+        return !o_.progress || o_.progress("sampling", done, total);
+      };
+      MINNOW_ASSIGN(sequences_, sample_sequences(model_, s, o_.scratch + ".sample", pool_));
     } else {
       MINNOW_ASSIGN(sequences_, sequences_from_text(model_, o_.calibration, length_, o_.sequences));
     }
@@ -105,7 +112,8 @@ class Pipeline {
     linear(model_.embedding_in), linear(model_.embedding_out);
     list(model_.positions), norm(model_.final_norm);
     for (const auto& s : sequences_) list(s);
-    add(o_.method), add(o_.paper), add(o_.seed), add(o_.clip), add(o_.compensate), add(o_.damping);
+    add(kMethodVersion), add(o_.method), add(o_.paper), add(o_.seed), add(o_.clip), add(o_.compensate),
+        add(o_.damping);
     add(o_.weighted_tokens), add(o_.propagate), add(o_.space.split), add(followed_);
     list(o_.space.widths), list(o_.space.groups);
   }

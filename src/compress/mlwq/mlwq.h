@@ -30,14 +30,14 @@ struct MlwqOptions {
   std::vector<std::string> held_out;     ///< text files to report the loss on
   uint32_t sequences = 128, length = 2048;
   /// Of so many of the sequences gradients are taken, and the float model's drift is followed; the others are
-  /// counted in the second moments, each token once. 0: of all, but 24 at most in models of above 20 M
+  /// counted in the second moments, each token once. 0: of all, but 16 at most in models of above 20 M
   /// parameters.
   uint32_t gradients = 0;
   uint64_t seed = 1;
   uint32_t threads = 0;
   std::string checkpoint;               ///< directory that lets an interrupted run resume; empty: none
-  uint64_t memory = uint64_t{1} << 30;  ///< bytes for activations; what is beyond goes to `spill`
-  std::string spill;                    ///< name of a file that may be made for them
+  uint64_t memory = uint64_t{1} << 30;  ///< bytes for activations; what is beyond goes to a file
+  std::string scratch;                  ///< path and beginning of the names of files made meanwhile
 
   // The method's parts, each with its row in docs/compression.md.
   ClipSearch clip = ClipSearch::weighted;

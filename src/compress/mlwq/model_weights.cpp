@@ -26,31 +26,6 @@ Result<ModelEnds> read_ends(const ImportedModel& model, ThreadPool& pool) {
   return w;
 }
 
-BlockReader::BlockReader(const ImportedModel& model, ThreadPool& pool, uint64_t bytes)
-    : model_(model), pool_(pool) {
-  uint64_t all = 0;
-  for (const ImportedLayer& layer : model.layers) {
-    for (Role r : kAllRoles)
-      all += uint64_t{linear_of(layer, r).weight.rows} * linear_of(layer, r).weight.cols * sizeof(float);
-  }
-  if (all > bytes) return;
-  bytes_ = all;
-  kept_.resize(model.layers.size());
-  read_.resize(model.layers.size());
-}
-
-Result<const BlockWeights*> BlockReader::block(size_t b) {
-  if (kept_.empty()) {
-    MINNOW_ASSIGN(now_, read_block(model_.layers[b], pool_));
-    return &now_;
-  }
-  if (!read_[b]) {
-    MINNOW_ASSIGN(kept_[b], read_block(model_.layers[b], pool_));
-    read_[b] = true;
-  }
-  return &kept_[b];
-}
-
 Status for_sequences(ThreadPool& pool, size_t count,
                      const std::function<Status(size_t index, uint32_t slot)>& body) {
   Status failure;

@@ -20,24 +20,6 @@ struct ModelEnds {
 };
 Result<ModelEnds> read_ends(const ImportedModel& model, ThreadPool& pool);
 
-/// Blocks one after another: from memory where all of them fit into `bytes`, else from the source each time.
-class BlockReader {
- public:
-  BlockReader(const ImportedModel& model, ThreadPool& pool, uint64_t bytes);
-  /// What it keeps in memory once all blocks were read.
-  uint64_t bytes() const { return bytes_; }
-  /// Good until the next call.
-  Result<const BlockWeights*> block(size_t b);
-
- private:
-  const ImportedModel& model_;
-  ThreadPool& pool_;
-  std::vector<BlockWeights> kept_;  // empty, or one a block, read when first asked for
-  std::vector<bool> read_;
-  uint64_t bytes_ = 0;
-  BlockWeights now_;
-};
-
 /// False cancels. `done` of `total` in a unit of the stage's own.
 using StageProgress = std::function<bool(const char* stage, uint64_t done, uint64_t total)>;
 
@@ -45,13 +27,6 @@ using StageProgress = std::function<bool(const char* stage, uint64_t done, uint6
 /// failed. Slots: ThreadPool::parallel_for.
 Status for_sequences(ThreadPool& pool, size_t count,
                      const std::function<Status(size_t index, uint32_t slot)>& body);
-
-/// Sequences drawn from the model itself, token by token at temperature 1, many in lockstep: `count` of
-/// `length` tokens, each made of pieces that start anew. `bytes`: of memory for weights and keys. The same
-/// seed gives the same tokens.
-Result<Sequences> sample_sequences(const Network& net, const ImportedModel& model, uint32_t length,
-                                   uint32_t count, uint64_t seed, uint64_t bytes, ThreadPool& pool,
-                                   const StageProgress& progress);
 
 /// Where a forward pass over whole sequences takes its weights from.
 struct WeightSource {

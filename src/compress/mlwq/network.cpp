@@ -135,18 +135,17 @@ void Network::norm_backward(const NormParameters& p, const Matrix& x, const Matr
   }
 }
 
-void Network::rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse, const size_t* position) const {
+void Network::rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse) const {
   if (rope < 0) return;
   const Matrix &c = cosine_[static_cast<size_t>(rope)], &s = sine_[static_cast<size_t>(rope)];
   std::vector<float> negative(s.cols());
   for (size_t t = 0; t < x.rows(); ++t) {
-    const size_t at = position != nullptr ? *position : t;
-    const float* sine = s.row(at);
+    const float* sine = s.row(t);
     if (inverse) {  // the transpose of a scaled rotation
       for (size_t j = 0; j < negative.size(); ++j) negative[j] = -sine[j];
       sine = negative.data();
     }
-    const RopeArgs args{x.row(t), config_.head_dim, heads, config_.rotary_dim, c.row(at), sine};
+    const RopeArgs args{x.row(t), config_.head_dim, heads, config_.rotary_dim, c.row(t), sine};
     kernels_.rope->fn(&args);
   }
 }
@@ -159,9 +158,9 @@ void Network::qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, 
   kernels_.rms_norm->fn(&args);
 }
 
-void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out, StepCache* cache) const {
+void Network::forward(const BlockWeights& w, const Matrix& x, Tape& t, Matrix& out) const {
   attention_input(w, x, t);
-  attend(w, t, cache);
+  attend(w, t);
   feed_forward_input(w, x, t);
   feed_forward(w, t);
   close(w, t, out);
@@ -190,7 +189,7 @@ void Network::attention_input(const BlockWeights& w, const Matrix& x, Tape& t) c
   }
 }
 
-void Network::attend(const BlockWeights& w, Tape& t, StepCache* cache) const {
+void Network::attend(const BlockWeights& w, Tape& t) const {
   const format::Config& c = config_;
   const bool qk = w.q_norm.present();
   linear(t.attn_in, w[Role::q], w.bias_of(Role::q), qk ? t.q_raw : t.q);
@@ -200,14 +199,9 @@ void Network::attend(const BlockWeights& w, Tape& t, StepCache* cache) const {
     qk_norm(w.q_norm, c.head_count, t.q_raw, t.q);
     qk_norm(w.k_norm, c.kv_head_count, t.k_raw, t.k);
   }
-  const size_t* position = cache != nullptr ? &cache->position : nullptr;
-  rotate(w.rope, c.head_count, t.q, false, position);
-  rotate(w.rope, c.kv_head_count, t.k, false, position);
-  if (cache != nullptr) {
-    attention_step(w, t, *cache);
-  } else {
-    attention(w, t);
-  }
+  rotate(w.rope, c.head_count, t.q, false);
+  rotate(w.rope, c.kv_head_count, t.k, false);
+  attention(w, t);
 }
 
 void Network::add_branch(const NormParameters& p, const Matrix& x, const Matrix& branch, Matrix& sum) const {
@@ -347,8 +341,8 @@ void Network::backward(const BlockWeights& w, const Matrix& x, Tape& t, const Ma
   }
 }
 
-void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out,
-                    const size_t* position) const {
+void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in,
+                    Matrix& out) const {
   Matrix rows;
   rows.shape(tokens.size(), embedding.cols());
   for (size_t t = 0; t < tokens.size(); ++t)
@@ -360,10 +354,8 @@ void Network::embed(std::span<const int32_t> tokens, const Matrix& embedding, co
   }
   scale_all(out, config_.embedding_scale);
   if (model_.positions.empty()) return;
-  for (size_t t = 0; t < out.rows(); ++t) {
-    const size_t at = position != nullptr ? *position : t;
-    add_scaled(1.0f, model_.positions.data() + at * out.cols(), out.row(t), out.cols());
-  }
+  for (size_t t = 0; t < out.rows(); ++t)
+    add_scaled(1.0f, model_.positions.data() + t * out.cols(), out.row(t), out.cols());
 }
 
 void Network::embed_backward(const Matrix& dx, const Matrix& in, Matrix& dy) const {

@@ -73,13 +73,6 @@ struct Tape {
   const Matrix& input(Role role) const;
 };
 
-/// Keys and values of one block for sequences that grow together, a token of each at a time.
-struct StepCache {
-  std::vector<Matrix> k, v;  // one a sequence, (tokens, width)
-  size_t position = 0;       ///< of the token that comes next
-  static size_t width(const format::Config& c);
-};
-
 class Network {
  public:
   /// Sequences up to `tokens` long. The model must outlive the network.
@@ -89,15 +82,12 @@ class Network {
   uint32_t tokens() const { return tokens_; }
 
   /// out = block(x). `tape` may be reused; it is always filled.
-  /// With a cache: x has one more token of each of several sequences, row i that of sequence i; the caller
-  /// counts cache.position on.
-  void forward(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out,
-               StepCache* cache = nullptr) const;
+  void forward(const BlockWeights& w, const Matrix& x, Tape& tape, Matrix& out) const;
   /// As much of it as backward() needs.
   void record(const BlockWeights& w, const Matrix& x, Tape& tape) const;
   /// The steps of forward(), each from what the one before left in the tape.
   void attention_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;     // attn_in
-  void attend(const BlockWeights& w, Tape& tape, StepCache* cache = nullptr) const;   // attn from attn_in
+  void attend(const BlockWeights& w, Tape& tape) const;                               // attn from attn_in
   void feed_forward_input(const BlockWeights& w, const Matrix& x, Tape& tape) const;  // mid, ffn_in from attn
   void feed_forward(const BlockWeights& w, Tape& tape) const;                         // inner from ffn_in
   void close(const BlockWeights& w, Tape& tape, Matrix& out) const;                   // from mid and inner
@@ -106,9 +96,7 @@ class Network {
 
   /// The hidden state before the first block. `embedding` (vocab, embedding), `in` (hidden, embedding) or
   /// empty.
-  /// Token t stands at position t, or each at `position`.
-  void embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out,
-             const size_t* position = nullptr) const;
+  void embed(std::span<const int32_t> tokens, const Matrix& embedding, const Matrix& in, Matrix& out) const;
   /// dx (tokens, hidden) back to dy at the rows of the embedding (tokens, embedding).
   void embed_backward(const Matrix& dx, const Matrix& in, Matrix& dy) const;
 
@@ -130,10 +118,9 @@ class Network {
   void norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx,
                      Write write) const;
   /// Row t by the angles of position t, or all rows by those of `position`.
-  void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse, const size_t* position = nullptr) const;
+  void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse) const;
   void qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, Matrix& y) const;
   void attention(const BlockWeights& w, Tape& tape) const;
-  void attention_step(const BlockWeights& w, Tape& tape, StepCache& cache) const;
   void attention_backward(const BlockWeights& w, const Tape& tape, const Matrix& dattn, Matrix& dq,
                           Matrix& dk, Matrix& dv) const;
   void activation_backward(Tape& tape, const Matrix& dinner) const;

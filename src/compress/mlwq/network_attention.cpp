@@ -68,30 +68,32 @@ struct SharedHead {
   Matrix q, k, v, out;
   std::vector<float> scratch;
 
-  /// Queries of tokens [t0, t1), the first at position `at`, over the rows of keys and values, `stride`
-  /// floats apart.
-  void attend(const model::KernelSet& kernels, const format::Config& c, uint32_t window, size_t t0, size_t t1,
-              size_t at, const float* keys, const float* values, size_t stride) {
-    const size_t dim = padded_head(c), group = c.group_size();
-    out.shape(q.rows(), q.cols());
+  void take(const Tape& t, size_t kv_head, const format::Config& c) {
+    spread(t.q, kv_head * c.group_size(), c.group_size(), c, q);
+    spread(t.k, kv_head, 1, c, k);
+    spread(t.v, kv_head, 1, c, v);
+  }
+
+  void attend(const AttentionKernel& kernel, const format::Config& c, uint32_t window) {
+    const size_t dim = padded_head(c), group = c.group_size(), tokens = q.rows();
+    out.shape(tokens, q.cols());
     scratch.resize((attention_scratch_bytes(dim) + 64) / sizeof(float));
     void* aligned = scratch.data();
     size_t space = scratch.size() * sizeof(float);
     AttentionArgs a = {};
     a.scratch = std::align(64, attention_scratch_bytes(dim), aligned, space);
     a.q_token_stride = a.out_token_stride = q.cols(), a.q_head_stride = a.out_head_stride = dim;
-    a.k = keys, a.v = values, a.row_stride = stride * sizeof(float);
+    a.k = k.data(), a.v = v.data(), a.row_stride = k.cols() * sizeof(float);
     a.window = window, a.d = dim, a.scale = c.attention_scale, a.cap = c.attention_softcap;
     for (size_t h = 0; h < group; h += kAttentionRows) {
       a.heads = std::min<size_t>(kAttentionRows, group - h);
       const size_t most = kAttentionRows / a.heads;
-      for (size_t t = t0; t < t1; t += most) {
-        const size_t position = at + (t - t0);
-        a.tokens = std::min(most, t1 - t);
+      for (size_t t = 0; t < tokens; t += most) {
+        a.tokens = std::min(most, tokens - t);
         a.q = q.row(t) + h * dim, a.out = out.row(t) + h * dim;
-        a.p0 = window != 0 && position + 1 > window ? position + 1 - window : 0;
-        a.p1 = position + a.tokens, a.last = position + 1;
-        kernels.attention_f32->fn(&a);
+        a.p0 = window != 0 && t + 1 > window ? t + 1 - window : 0;
+        a.p1 = t + a.tokens, a.last = t + 1;
+        kernel.fn(&a);
       }
     }
   }
@@ -108,36 +110,13 @@ struct SharedHead {
 
 }  // namespace
 
-size_t StepCache::width(const format::Config& c) {
-  return c.kv_head_count * padded_head(c);
-}
-
 void Network::attention(const BlockWeights& w, Tape& t) const {
   thread_local SharedHead s;
   const size_t group = config_.group_size();
   t.attn.shape(t.q.rows(), t.q.cols());
   for (size_t h = 0; h < config_.kv_head_count; ++h) {
-    spread(t.q, h * group, group, config_, s.q);
-    spread(t.k, h, 1, config_, s.k), spread(t.v, h, 1, config_, s.v);
-    s.attend(kernels_, config_, w.sliding_window, 0, t.q.rows(), 0, s.k.data(), s.v.data(), s.k.cols());
-    s.gather(h * group, config_, t.attn);
-  }
-}
-
-void Network::attention_step(const BlockWeights& w, Tape& t, StepCache& cache) const {
-  thread_local SharedHead s;
-  const size_t group = config_.group_size(), at = cache.position;
-  t.attn.shape(t.q.rows(), t.q.cols());
-  for (size_t h = 0; h < config_.kv_head_count; ++h) {
-    spread(t.q, h * group, group, config_, s.q);
-    spread(t.k, h, 1, config_, s.k), spread(t.v, h, 1, config_, s.v);
-    for (size_t i = 0; i < t.q.rows(); ++i) {
-      Matrix &k = cache.k[i], &v = cache.v[i];
-      const size_t from = h * s.k.cols();
-      std::copy_n(s.k.row(i), s.k.cols(), k.row(at) + from);
-      std::copy_n(s.v.row(i), s.v.cols(), v.row(at) + from);
-      s.attend(kernels_, config_, w.sliding_window, i, i + 1, at, k.data() + from, v.data() + from, k.cols());
-    }
+    s.take(t, h, config_);
+    s.attend(*kernels_.attention_f32, config_, w.sliding_window);
     s.gather(h * group, config_, t.attn);
   }
 }
