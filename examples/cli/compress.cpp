@@ -63,6 +63,9 @@ CompressOptions settings(const Options& o) {
   if (!o.budget() && !o.method.empty() && o.method != "rtn") {
     throw Misuse{{"--method " + o.method + " spends a budget: give --bits B, say --bits 3.5"}};
   }
+  if (!o.budget() && !o.without.empty()) {
+    throw Misuse{{"--without " + o.without.front() + " is a part of how a budget is spent: give --bits B"}};
+  }
   if (o.bits == 16.0 || o.bits == 32.0) {
     c.storage = c.head_storage = float_storage(o, o.bits);
   } else {

@@ -1,6 +1,7 @@
 #include "compress/sample.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <random>
 
@@ -31,6 +32,11 @@ class Draw : public exec::LogitsSink {
   const std::vector<int32_t>& tokens() const { return tokens_; }
 
   Status row(size_t index, std::span<const float> logits) override {
+    if (!std::all_of(logits.begin(), logits.end(), [](float l) { return std::isfinite(l); })) {
+      return fail(Code::corrupt,
+                  "the model's logits are not finite on text of its own; it overflows, or its ",
+                  "weights are damaged");
+    }
     p_.assign(logits.begin(), logits.end());
     softmax_in_place(p_.data(), p_.size());
     double left = std::uniform_real_distribution<double>(0.0, 1.0)(random_[index]);

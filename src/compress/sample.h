@@ -21,11 +21,13 @@ struct SampleOptions {
 };
 
 /// Sequences drawn at temperature 1 by the runtime, each made of pieces of 512 tokens that start anew, with
-/// `bos` (below 0: with any token). The same options give the same tokens on one machine.
+/// `bos` (below 0: with any token). The same options give the same tokens on one machine. Errors: cancelled;
+/// no memory; logits that are not finite.
 Result<Sequences> sample_sequences(const model::Plan& plan, int32_t bos, const SampleOptions& options,
                                    ThreadPool& pool);
 
 /// The same from floats, by way of a file of 8-bit weights at `path`, which goes as soon as it is open.
+/// Errors: those, and what writing a file can meet.
 Result<Sequences> sample_sequences(const ImportedModel& model, const SampleOptions& options,
                                    const std::string& path, ThreadPool& pool);
 

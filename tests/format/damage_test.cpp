@@ -78,6 +78,28 @@ TEST(Writer, WhatIsWrittenIsRead) {
   EXPECT_TRUE(format::verify_payload(*container).ok());
 }
 
+/// Learned positions may be floats of 16 bits, of numbers only.
+TEST(Writer, PositionsOfSixteenBitsAreNumbers) {
+  const auto open = [](format::DType type, std::vector<uint16_t> values) {
+    const TempDir dir;
+    format::Writer writer = std::move(format::Writer::create(dir.file("m.mnw"))).value();
+    EXPECT_TRUE(writer.begin_segment(format::SegmentKind::small, false).ok());
+    EXPECT_TRUE(writer.append(std::as_bytes(std::span(values))).ok());
+    EXPECT_TRUE(writer.end_segment().ok());
+    format::Metadata m;
+    m.positions = {0, type, 0, values.size() * sizeof(uint16_t) / format::size_of(type)};
+    EXPECT_TRUE(writer.finish(m).ok());
+    auto container = Container::open(std::move(MappedFile::open(dir.file("m.mnw"))).value());
+    return container.ok() ? std::string() : std::string(container.status().message());
+  };
+  EXPECT_EQ(open(format::DType::f16, {0x3c00, 0xfbff, 0x0001}), "");   // 1, the lowest, the least
+  EXPECT_EQ(open(format::DType::bf16, {0x3f80, 0xff7f, 0x7c00}), "");  // f16's infinity is a number here
+  const char* const wanted = "positions hold a value that is not finite at index 1";
+  EXPECT_NE(open(format::DType::f16, {0x3c00, 0x7c00}).find(wanted), std::string::npos);
+  EXPECT_NE(open(format::DType::bf16, {0x3f80, 0xffc0}).find(wanted), std::string::npos);
+  EXPECT_NE(open(format::DType::u16, {1, 2}).find("positions has dtype"), std::string::npos);
+}
+
 TEST(Writer, AnUnfinishedFileLeavesNothing) {
   const TempDir dir;
   {

@@ -15,7 +15,7 @@
 namespace minnow::compress {
 namespace {
 
-/// A sequence costs three times as much with its gradients and its drift as without (docs/compression.md).
+/// A sequence costs six times the arithmetic with its gradients and its drift (docs/compression.md).
 constexpr uint32_t kMostGradients = 16;
 constexpr uint64_t kManyParameters = 20'000'000;
 /// Counts up with every change of what calibration finds, so that what an older version has left is not used.

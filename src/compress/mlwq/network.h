@@ -117,7 +117,7 @@ class Network {
   void norm(const NormParameters& p, const Matrix& x, Matrix& y) const;
   void norm_backward(const NormParameters& p, const Matrix& x, const Matrix& dy, Matrix& dx,
                      Write write) const;
-  /// Row t by the angles of position t, or all rows by those of `position`.
+  /// Row t by the angles of position t.
   void rotate(int32_t rope, uint32_t heads, Matrix& x, bool inverse) const;
   void qk_norm(const NormParameters& p, uint32_t heads, const Matrix& x, Matrix& y) const;
   void attention(const BlockWeights& w, Tape& tape) const;
