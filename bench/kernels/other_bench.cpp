@@ -1,8 +1,12 @@
 // Everything that is neither a linear nor attention: one thread, sizes as a decode step has them. read_sum is
 // the read wall itself.
+#include <random>
+
 #include "bench.h"
 #include "kernels/activation/activation.h"
+#include "kernels/collect/collect.h"
 #include "kernels/convert/convert.h"
+#include "kernels/nearest/nearest.h"
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/read_wall/read_wall.h"
@@ -38,6 +42,51 @@ void read_sum(benchmark::State& state, const ReadWallKernel& kernel) {
     });
   }
   state.SetBytesProcessed(state.iterations() * (int64_t)(part * threads));
+}
+
+// Items are floats.
+void nearest(benchmark::State& state, NearestFn fn) {
+  const size_t m = (size_t)state.range(0), n = (size_t)state.range(1);
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  PerThread<float> memory(m * n + n, 1);  // from the start of a cache line on
+  float *scores = memory.of(0), *bias = scores + m * n;
+  for (size_t i = 0; i < m * n + n; ++i) scores[i] = normal(random);
+  std::vector<uint16_t> id(m);
+  const NearestArgs args{scores, n, bias, id.data(), 1, m, n};
+  for (auto _ : state) {
+    fn(&args);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * (int64_t)(m * n));
+}
+
+// Items are ids. Other ids are wanted every time: the same ones over and over are soon known by heart, and
+// jumps that cannot be foreseen in earnest would cost nothing here.
+void collect(benchmark::State& state, CollectFn fn) {
+  const size_t n = (size_t)state.range(0), percent = (size_t)state.range(1);
+  struct alignas(64) Bitmap {
+    uint32_t words[kCollectIds / 32] = {};
+  };
+  std::mt19937 random(1);
+  std::vector<uint16_t> ids(n);
+  for (uint16_t& id : ids) id = (uint16_t)(random() % kCollectIds);
+  std::vector<Bitmap> wanted(64);
+  for (Bitmap& bitmap : wanted) {
+    for (size_t left = kCollectIds * percent / 100; left > 0;) {
+      const uint32_t id = random() % kCollectIds, bit = 1u << (id & 31);
+      left -= (bitmap.words[id >> 5] & bit) == 0;
+      bitmap.words[id >> 5] |= bit;
+    }
+  }
+  std::vector<uint32_t> list(n + kCollectSlack);
+  size_t count = 0, turn = 0;
+  for (auto _ : state) {
+    const CollectArgs args{ids.data(), n, wanted[turn++ % wanted.size()].words, list.data(), 0, &count};
+    fn(&args);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * (int64_t)n);
 }
 
 template <class Args>
@@ -89,6 +138,19 @@ const bool kRegistered = [] {
 #undef MINNOW_KERNEL
 #define MINNOW_KERNEL(op, symbol, isa) add_vector_op<QuantizeArgs>(#symbol, isa, symbol, make_quantize);
 #include "kernels/quantize/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa) \
+  if ((isa & machine) != 0)            \
+    benchmark::RegisterBenchmark(#symbol, nearest, symbol)->Args({64, 1024})->ArgNames({"m", "n"});
+#include "kernels/nearest/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa)                     \
+  if ((isa & machine) != 0) {                              \
+    benchmark::RegisterBenchmark(#symbol, collect, symbol) \
+        ->ArgsProduct({{131072}, {1, 3, 8}})               \
+        ->ArgNames({"n", "percent"});                      \
+  }
+#include "kernels/collect/variants.inc"
 #undef MINNOW_KERNEL
   return true;
 }();

@@ -14,6 +14,8 @@ KernelSet select_kernels(uint32_t isa) {
   k.expand = select_expand(ExpandOp::expand_u8_wn, isa);
   k.gemm = select_gemm(GemmOp::gemm_f32_q8_u8, isa);
   k.threshold = select_threshold(ThresholdOp::threshold_f32, isa);
+  k.nearest = select_nearest(NearestOp::nearest_u16_f32, isa);
+  k.collect = select_collect(CollectOp::collect_u32_u16, isa);
   k.quantize = select_quantize(QuantizeOp::quantize_q8_f32, isa);
   k.attention_f32 = select_attention(AttentionOp::attn_f32_f32_f32, isa);
   k.attention_f16 = select_attention(AttentionOp::attn_f32_f32_f16, isa);

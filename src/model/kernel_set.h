@@ -6,6 +6,7 @@
 #include "kernels/activation/activation.h"
 #include "kernels/attention/attention.h"
 #include "kernels/axpy/axpy.h"
+#include "kernels/collect/collect.h"
 #include "kernels/convert/convert.h"
 #include "kernels/expand/expand.h"
 #include "kernels/gemm/gemm.h"
@@ -13,6 +14,7 @@
 #include "kernels/gemv_panel/gemv_panel.h"
 #include "kernels/gemv_row/gemv_row.h"
 #include "kernels/linear_float/linear_float.h"
+#include "kernels/nearest/nearest.h"
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rope/rope.h"
@@ -30,6 +32,8 @@ struct KernelSet {
   const GemmKernel* gemm = nullptr;
   const QuantizeKernel* quantize = nullptr;
   const ThresholdKernel* threshold = nullptr;
+  const NearestKernel* nearest = nullptr;
+  const CollectKernel* collect = nullptr;
   const AttentionKernel *attention_f32 = nullptr, *attention_f16 = nullptr, *attention_q8 = nullptr;
   const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
   const ActivationKernel* activation = nullptr;

@@ -1,0 +1,36 @@
+#include <arm_neon.h>
+
+#include "kernels/collect/body.h"
+
+namespace {
+
+// The bitmap is 128 bytes, two tables of 64; an index beyond a table leaves the answer to the other.
+struct LookupNeon {
+  uint8x16x4_t low, high;
+  explicit LookupNeon(const uint32_t* wanted)
+      : low(vld1q_u8_x4((const uint8_t*)wanted)), high(vld1q_u8_x4((const uint8_t*)wanted + 64)) {}
+  // 0xff for a wanted id, 0 else.
+  inline uint8x16_t wanted(const uint16_t* ids) const {
+    const uint16x8_t a = vld1q_u16(ids), b = vld1q_u16(ids + 8);
+    const uint8x16_t at = vshrn_high_n_u16(vshrn_n_u16(a, 3), b, 3);
+    const uint8x16_t place =
+        vandq_u8(vuzp1q_u8(vreinterpretq_u8_u16(a), vreinterpretq_u8_u16(b)), vdupq_n_u8(7));
+    const uint8x16_t byte = vqtbx4q_u8(vqtbl4q_u8(low, at), high, vsubq_u8(at, vdupq_n_u8(64)));
+    return vtstq_u8(byte, vshlq_u8(vdupq_n_u8(1), vreinterpretq_s8_u8(place)));
+  }
+  inline uint64_t bits(const uint16_t* ids) const {
+    const uint8x16_t a = wanted(ids), b = wanted(ids + 16), c = wanted(ids + 32), d = wanted(ids + 48);
+    const uint8x16_t powers = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+    const uint8x16_t ab = vpaddq_u8(vandq_u8(a, powers), vandq_u8(b, powers));
+    const uint8x16_t cd = vpaddq_u8(vandq_u8(c, powers), vandq_u8(d, powers));
+    const uint8x16_t all = vpaddq_u8(ab, cd);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
+  }
+  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { collect_fours(list, base, bits); }
+};
+
+}  // namespace
+
+extern "C" void collect_u32_u16__64_neon(const CollectArgs* args) {
+  collect_body<LookupNeon>(args);
+}
