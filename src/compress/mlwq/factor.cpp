@@ -66,46 +66,6 @@ MINNOW_CLONES void subtract_product64(double* c, size_t c_stride, const double* 
   }
 }
 
-/// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive. What lies above the
-/// diagonal is overwritten.
-bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
-  std::vector<double> turned;  // (block, n): the columns at hand, as rows
-  constexpr size_t kTile = 32;
-  for (size_t k = 0; k < n; k += kBlock) {
-    const size_t end = std::min(n, k + kBlock), left = n - end;
-    for (size_t i = k; i < end; ++i) {
-      for (size_t j = k; j <= i; ++j) {
-        const double sum = a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k);
-        if (i == j) {
-          if (!(sum > 0.0) || !std::isfinite(sum)) return false;
-          a[i * n + i] = std::sqrt(sum);
-        } else {
-          a[i * n + j] = sum / a[j * n + j];
-        }
-      }
-    }
-    turned.resize((end - k) * left);
-    pool.parallel_for(left, 16, [&](size_t b, size_t e, uint32_t) {
-      for (size_t i = b; i < e; ++i) {
-        double* row = &a[(end + i) * n];
-        for (size_t j = k; j < end; ++j) {
-          row[j] = (row[j] - dot64(row + k, &a[j * n + k], j - k)) / a[j * n + j];
-          turned[(j - k) * left + i] = row[j];
-        }
-      }
-    });
-    // The tiles near the end are the long ones: each is a job of its own.
-    pool.parallel_for_each((left + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
-      for (size_t t = b; t < e; ++t) {
-        const size_t i = t * kTile, rows = std::min(kTile, left - i);
-        double* first = &a[(end + i) * n];
-        subtract_product64(first + end, n, first + k, n, turned.data(), left, rows, end - k, i + rows);
-      }
-    });
-  }
-  return true;
-}
-
 /// x = l^-1, both lower triangular.
 void invert_lower(const std::vector<double>& l, std::vector<double>& x, size_t n, ThreadPool& pool) {
   x.assign(n * n, 0.0);
@@ -147,6 +107,44 @@ void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, T
 }
 
 }  // namespace
+
+bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
+  std::vector<double> turned;  // (block, n): the columns at hand, as rows
+  constexpr size_t kTile = 32;
+  for (size_t k = 0; k < n; k += kBlock) {
+    const size_t end = std::min(n, k + kBlock), left = n - end;
+    for (size_t i = k; i < end; ++i) {
+      for (size_t j = k; j <= i; ++j) {
+        const double sum = a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k);
+        if (i == j) {
+          if (!(sum > 0.0) || !std::isfinite(sum)) return false;
+          a[i * n + i] = std::sqrt(sum);
+        } else {
+          a[i * n + j] = sum / a[j * n + j];
+        }
+      }
+    }
+    turned.resize((end - k) * left);
+    pool.parallel_for(left, 16, [&](size_t b, size_t e, uint32_t) {
+      for (size_t i = b; i < e; ++i) {
+        double* row = &a[(end + i) * n];
+        for (size_t j = k; j < end; ++j) {
+          row[j] = (row[j] - dot64(row + k, &a[j * n + k], j - k)) / a[j * n + j];
+          turned[(j - k) * left + i] = row[j];
+        }
+      }
+    });
+    // The tiles near the end are the long ones: each is a job of its own.
+    pool.parallel_for_each((left + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+      for (size_t t = b; t < e; ++t) {
+        const size_t i = t * kTile, rows = std::min(kTile, left - i);
+        double* first = &a[(end + i) * n];
+        subtract_product64(first + end, n, first + k, n, turned.data(), left, rows, end - k, i + rows);
+      }
+    });
+  }
+  return true;
+}
 
 void Moments::add(const Moments& other) {
   if (other.empty()) return;

@@ -36,6 +36,10 @@ struct Drift {
 void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matrix& x, const float* weights,
                ThreadPool& pool);
 
+/// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive. What lies above the
+/// diagonal is not read, and overwritten.
+bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool);
+
 struct Factor {
   Matrix upper;                // U with U^T U = H^-1
   std::vector<float> inverse;  // (cols): diagonal of H^-1
