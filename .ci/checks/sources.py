@@ -34,7 +34,7 @@ CONFINED = {
     r"xnnpack\.h": r"^src/exec/float_gemm\.cpp$",
     r"pthreadpool\.h": r"^src/base/thread_pool\.cpp$",
     r"cpuinfo\.h": r"^src/base/cpu\.cpp$",
-    r"nlohmann/|CLI/": r"^(src/compress/|examples/cli/|tests/)",
+    r"nlohmann/|CLI/": r"^(src/compress/|examples/cli/|bench/retrieval/|tests/)",
     r"Eigen/": r"^(src/compress/|tests/)",
     r"pcre2\.h": r"^src/text/",
     r"utf8proc\.h": r"^src/text/",

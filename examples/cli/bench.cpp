@@ -42,6 +42,26 @@ minnow_session_stats stats_of(const Session& session) {
   return stats;
 }
 
+/// Decodes `count` tokens behind `depth` others; tokens a second, and the bytes that one reads.
+double decode_rate_at(const Session& session, const std::vector<int32_t>& tokens, uint32_t depth,
+                      uint32_t count, double* read) {
+  check(minnow_session_rewind(session.get(), depth));
+  check(minnow_decode(session.get(), tokens[0]));  // untimed: the first step after a switch or the read wall
+  check(minnow_session_rewind(session.get(), depth));
+  uint64_t bytes = 0;
+  double seconds = 0.0;
+  const uint64_t skipped = stats_of(session).weight_bytes_skipped;
+  for (uint32_t i = 0; i < count; ++i) {
+    bytes += stats_of(session).bytes_per_token;
+    const double start = now();
+    check(minnow_decode(session.get(), tokens[i]));
+    seconds += now() - start;
+  }
+  bytes -= stats_of(session).weight_bytes_skipped - skipped;
+  *read = static_cast<double>(bytes) / count;
+  return count / seconds;
+}
+
 void bench(const Options& o) {
   const Engine engine = o.run.engine();
   const double load_start = now();
@@ -58,7 +78,8 @@ void bench(const Options& o) {
   if (o.prefill > 0) check(minnow_prefill(session.get(), prompt.data(), o.prefill, nullptr, nullptr));
 
   // What shares the machine slows memory too, so the wall is measured in turn with what it is held against.
-  std::vector<double> prefill_rates, decode_rates, walls, shares;
+  std::vector<double> prefill_rates, decode_rates, dense_rates, walls, shares;
+  const bool retrieves = stats_of(session).index_bytes != 0 && o.depth >= o.run.retrieval_from;
   uint64_t peak = 0;
   double read = 0.0;  // bytes of a decode step, on average over the run
   for (uint32_t r = 0; r < o.repetitions; ++r) {
@@ -72,19 +93,14 @@ void bench(const Options& o) {
       prefill_rates.push_back(o.prefill / (now() - start));
     }
     if (o.decode > 0) {
-      check(minnow_session_rewind(session.get(), o.depth));
-      uint64_t bytes = 0;
-      double seconds = 0.0;
-      const uint64_t skipped = stats_of(session).weight_bytes_skipped;
-      for (uint32_t i = 0; i < o.decode; ++i) {
-        bytes += stats_of(session).bytes_per_token;
-        const double start = now();
-        check(minnow_decode(session.get(), prompt[i]));
-        seconds += now() - start;
+      // With retrieval, attention to everything takes its turn in the same session.
+      if (retrieves) {
+        double all = 0.0;
+        check(minnow_session_set_retrieval(session.get(), 0));
+        dense_rates.push_back(decode_rate_at(session, prompt, o.depth, o.decode, &all));
+        check(minnow_session_set_retrieval(session.get(), 1));
       }
-      decode_rates.push_back(o.decode / seconds);
-      bytes -= stats_of(session).weight_bytes_skipped - skipped;
-      read = static_cast<double>(bytes) / o.decode;
+      decode_rates.push_back(decode_rate_at(session, prompt, o.depth, o.decode, &read));
     }
     if (r == 0) peak = peak_rss_bytes();  // later ones would count the memory of the read wall
     walls.push_back(wall(engine, o.wall_bytes));
@@ -109,6 +125,11 @@ void bench(const Options& o) {
                            {"decode_percent_of_wall", share},
                            {"realised_sparsity", stats_of(session).realised_sparsity},
                            {"activated_fraction", stats_of(session).activated_fraction},
+                           {"retrieves", retrieves},
+                           {"dense_decode_tok_s", median(dense_rates)},
+                           {"union_fraction", stats_of(session).attended_fraction},
+                           {"index_bytes", stats_of(session).index_bytes},
+                           {"kv_bytes", stats_of(session).kv_bytes},
                            {"load_s", load_seconds},
                            {"peak_rss_bytes", peak},
                            {"kv", o.run.kv},
@@ -129,6 +150,10 @@ void bench(const Options& o) {
               minnow_engine_threads(engine.get()), minnow_engine_isa(engine.get()), o.repetitions);
   std::printf("prefill %6u tokens at depth %u   %10.1f tok/s\n", o.prefill, o.depth, prefill_rate);
   std::printf("decode  %6u tokens at depth %u   %10.1f tok/s\n", o.decode, o.depth, decode_rate);
+  if (retrieves) {
+    std::printf("retrieval attends to %.2f %% of the positions; all of them: %.1f tok/s\n",
+                100.0 * stats_of(session).attended_fraction, median(dense_rates));
+  }
   std::printf("a decode step reads %.2f MB: %.2f GB/s, %.1f %% of the read wall of %.2f GB/s\n", read / 1e6,
               decode_bytes_s / 1e9, share, read_wall / 1e9);
   std::printf("load %.1f ms, peak resident %.1f MB\n", load_seconds * 1e3, static_cast<double>(peak) / 1e6);

@@ -29,6 +29,13 @@ void RunOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"on", "off"}));
   app.add_option("--sparsity-scale", sparsity_scale, "factor on all thresholds; less keeps more")
       ->check(CLI::Range(0.0f, 1e6f));
+  app.add_option("--retrieval", retrieval,
+                 "attend to the few keys of a long context that matter most (default: off)")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--retrieval-from", retrieval_from, "positions up to which a token attends to all of them");
+  app.add_option("--top-k-fraction", retrieval_fraction,
+                 "of all positions, that each query head takes at most")
+      ->check(CLI::Range(1e-6f, 1.0f));
 }
 
 Engine RunOptions::engine() const {
@@ -59,6 +66,9 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
                                    : MINNOW_SPARSITY_AUTO;
   p.sparsity_scale = sparsity_scale;
   p.sparsity_prompts = mask_prompts ? 1 : 0;
+  p.retrieval = retrieval == "on" ? MINNOW_RETRIEVAL_ON : MINNOW_RETRIEVAL_OFF;
+  p.retrieval_from = retrieval_from;
+  p.retrieval_fraction = retrieval_fraction;
   minnow_session* s = nullptr;
   check(minnow_session_create(m.get(), &p, &s));
   return Session(s);

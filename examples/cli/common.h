@@ -37,6 +37,10 @@ struct RunOptions {
   std::string model, isa, kv = "f16", sparsity;
   uint32_t threads = 0, context = 0;
   float sparsity_scale = 1.0f;
+  std::string retrieval;
+  minnow_session_params defaults = minnow_session_params_default();
+  uint32_t retrieval_from = defaults.retrieval_from;
+  float retrieval_fraction = defaults.retrieval_fraction;
   bool mask_prompts = false;  ///< set by commands that measure loss
 
   void add_to(CLI::App& app);

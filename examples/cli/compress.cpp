@@ -30,7 +30,9 @@ struct Options {
            memory = 1024;
   uint64_t seed = 1;
   double bits = 0.0;
-  bool json = false, no_retrieval = false, paper = false;
+  bool json = false, retrieval = false, no_retrieval = false, paper = false;
+  std::string codebook_metric = "queries";
+  uint32_t centroids = 1024;
   /// A budget for the whole file, which the compressor spends; else one storage for all linears.
   bool budget() const { return paper || (bits != 0.0 && bits != 16.0 && bits != 32.0); }
 };
@@ -144,6 +146,19 @@ minnow::compress::SparsityOptions sparsity_settings(const Options& o,
   return s;
 }
 
+minnow::compress::CodebookOptions codebook_settings(const Options& o,
+                                                    minnow::compress::StageProgress progress) {
+  minnow::compress::CodebookOptions c;
+  c.centroids = o.centroids;
+  c.euclidean = o.codebook_metric == "euclidean";
+  c.calibration = o.calibration;
+  c.memory = uint64_t{o.memory} << 20;
+  c.seed = o.seed;
+  c.threads = o.threads;
+  c.progress = std::move(progress);
+  return c;
+}
+
 /// A bar a stage; false once the user has interrupted.
 minnow::compress::StageProgress stage_bars() {
   struct State {
@@ -205,15 +220,18 @@ void run_compress(const Options& o) {
   if (o.budget()) m = budget_settings(o);
   const bool sparse = o.sparsity >= 0.0;
   const minnow::compress::SparsityOptions s = sparsity_settings(o, stage_bars());
+  const minnow::compress::CodebookOptions books = codebook_settings(o, stage_bars());
+  const minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
   minnow::compress::BudgetReport whole;
   if (!std::filesystem::is_directory(o.input) && is_mnw(o.input)) {
-    if (!sparse || o.budget() || o.width != 0 || o.bits != 0.0) {
-      throw Misuse{
-          {"'" + o.input + "' is compressed already: only its thresholds can be remade, with --sparsity K"}};
+    if (additions.none() || o.budget() || o.width != 0 || o.bits != 0.0) {
+      throw Misuse{{"'" + o.input +
+                    "' is compressed already: only its thresholds can be remade, with --sparsity K, and its "
+                    "codebooks, with --retrieval"}};
     }
     std::signal(SIGINT, [](int) { interrupted = 1; });
     std::signal(SIGTERM, [](int) { interrupted = 1; });
-    auto report = minnow::compress::add_sparsity(o.input, s, o.output);
+    auto report = minnow::compress::add_to_file(o.input, additions, o.output);
     if (!report.ok()) throw Failure{report.status().message()};
     whole.file = *report;
     print(o, whole, {});
@@ -226,7 +244,7 @@ void run_compress(const Options& o) {
   std::signal(SIGTERM, [](int) { interrupted = 1; });
   if (o.budget()) {
     m.progress = stage_bars();
-    auto report = minnow::compress::compress_to_budget(*imported, m, c, sparse ? &s : nullptr, o.output);
+    auto report = minnow::compress::compress_to_budget(*imported, m, c, additions, o.output);
     m.progress = nullptr;
     if (!report.ok()) throw Failure{report.status().message()};
     if (!o.report.empty()) {
@@ -244,7 +262,7 @@ void run_compress(const Options& o) {
   const auto write = [&](const std::string& path) {
     return minnow::compress::compress_model(*imported, c, path);
   };
-  auto report = sparse ? minnow::compress::through_dense_file(o.output, s, write) : write(o.output);
+  auto report = minnow::compress::through_plain_file(o.output, additions, write);
   if (!report.ok()) throw Failure{report.status().message()};
   whole.file = *report;
   print(o, whole, imported->warnings);
@@ -305,7 +323,13 @@ void add_compress(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20));
   sub->add_option("--seed", o->seed, "of everything random");
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");
-  sub->add_flag("--no-retrieval", o->no_retrieval, "no retrieval codebooks (this version makes none)");
+  auto* retrieval = sub->add_flag("--retrieval", o->retrieval,
+                                  "codebooks for attending to the few keys of a long context that matter");
+  sub->add_flag("--no-retrieval", o->no_retrieval, "no such codebooks")->excludes(retrieval);
+  sub->add_option("--centroids", o->centroids, "of a codebook: a multiple of 16, at most 1024 (default)");
+  sub->add_option("--codebook-metric", o->codebook_metric,
+                  "keep what queries see of keys (default), or all directions alike, for comparison")
+      ->check(CLI::IsMember({"queries", "euclidean"}));
   sub->add_option("-t,--threads", o->threads, "threads; 0: all performance cores")->check(CLI::Range(0, 256));
   sub->add_flag("--json", o->json, "one JSON object on stdout");
   sub->callback([o] { run_compress(*o); });

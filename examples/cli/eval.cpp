@@ -62,7 +62,7 @@ class Reference {
     scored.engine = run.engine();
     scored.model = run.load(scored.engine);
     run.context = 0;
-    run.sparsity = "off";
+    run.sparsity = run.retrieval = "off";
     scored.session = run.session(scored.model, context);
   }
   ~Reference() {
@@ -117,10 +117,25 @@ class Scorer {
   size_t kept_first_ = 0;
 };
 
+const float* logits_of(const Session& session) {
+  const float* logits = nullptr;
+  size_t count = 0;
+  check(minnow_logits(session.get(), &logits, &count));
+  return logits;
+}
+
+/// With retrieval every scored token is a decode step, since only those select.
+void score_steps(const Scored& m, const int32_t* tokens, size_t first, size_t count, Scorer& scorer) {
+  for (size_t i = 0; i < count; ++i) {
+    check(minnow_decode(m.session.get(), tokens[i]));
+    scorer.row(first + i, logits_of(m.session));
+  }
+}
+
 /// Scores tokens [skip, end) of one window. A row predicts the token after it, so the rows from
 /// skip - 1 on are wanted; what comes before is prefilled without logits.
 void score_window(const Scored& m, const Scored* reference, const std::vector<int32_t>& window, uint32_t skip,
-                  size_t vocab, Totals& totals) {
+                  size_t vocab, bool steps, Totals& totals) {
   const std::vector<int32_t> targets(window.begin() + skip, window.end());
   Scorer scorer(vocab, targets, totals);
   for (const Scored* s : {&m, reference}) {
@@ -147,6 +162,10 @@ void score_window(const Scored& m, const Scored* reference, const std::vector<in
             return 0;
           },
           &context));
+    }
+    if (steps) {
+      score_steps(m, tokens, first, count, scorer);
+      continue;
     }
     check(minnow_prefill_logits(
         m.session.get(), tokens, count,
@@ -205,7 +224,8 @@ void eval_text(const Options& o) {
   ProgressBar bar("eval");
   for (const auto& window : windows) {
     const Totals before = totals;
-    score_window(m, reference ? &reference->scored : nullptr, window, o.skip, vocab, totals);
+    score_window(m, reference ? &reference->scored : nullptr, window, o.skip, vocab, o.run.retrieval == "on",
+                 totals);
     per_window.push_back((totals.nll - before.nll) / static_cast<double>(totals.tokens - before.tokens));
     bar.update(static_cast<double>(per_window.size()) / static_cast<double>(windows.size()));
   }
@@ -226,6 +246,7 @@ void eval_text(const Options& o) {
     result["realised_sparsity"] = stats.realised_sparsity;
     result["activated_fraction"] = stats.activated_fraction;
   }
+  if (stats.tokens_retrieved != 0) result["union_fraction"] = stats.attended_fraction;
   if (reference) {
     result["kld"] = totals.kld / n;
     result["top1_agreement"] = static_cast<double>(totals.same_top) / n;
@@ -263,7 +284,17 @@ void eval_needles(const Options& o) {
   for (size_t i = 0; i < count; ++i) {
     const std::string prompt = text_of(lines[i], "prompt", o.needles),
                       answer = text_of(lines[i], "answer", o.needles);
-    const std::vector<int32_t> ids = tokenize(m.model, prompt, true, false);
+    std::vector<int32_t> ids = tokenize(m.model, prompt, true, false);
+    if (o.run.retrieval == "on") {
+      // The question's line and the answer are decode steps, since only those select.
+      const std::vector<int32_t> before =
+          tokenize(m.model, prompt.substr(0, prompt.rfind('\n') + 1), true, false);
+      const auto same = static_cast<size_t>(
+          std::mismatch(before.begin(), before.end(), ids.begin(), ids.end()).first - before.begin());
+      check(minnow_session_rewind(m.session.get(), 0));
+      if (same > 0) check(minnow_prefill(m.session.get(), ids.data(), same, nullptr, nullptr));
+      for (size_t t = same; t < ids.size(); ++t) check(minnow_decode(m.session.get(), ids[t]));
+    }
     minnow_generate_params p = minnow_generate_params_default();
     p.temperature = 0.0f;
     p.max_tokens = static_cast<uint32_t>(answer.size()) + 4;  // a token is at least one byte
@@ -278,7 +309,13 @@ void eval_needles(const Options& o) {
     right += text.starts_with(answer);
     bar.update(static_cast<double>(i + 1) / static_cast<double>(count));
   }
-  print(o, {{"accuracy", static_cast<double>(right) / static_cast<double>(count)}, {"questions", count}});
+  nlohmann::json result = {{"accuracy", static_cast<double>(right) / static_cast<double>(count)},
+                           {"questions", count}};
+  minnow_session_stats stats{};
+  stats.struct_size = sizeof stats;
+  check(minnow_session_get_stats(m.session.get(), &stats));
+  if (stats.tokens_retrieved != 0) result["union_fraction"] = stats.attended_fraction;
+  print(o, result);
 }
 
 void eval_choices(const Options& o) {

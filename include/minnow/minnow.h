@@ -177,6 +177,13 @@ typedef enum minnow_sparsity {
   MINNOW_SPARSITY_OFF = 2
 } minnow_sparsity;
 
+/* Whether tokens behind a long context attend to all of it, or to the few keys of each head that a model's
+ * codebooks find (A2ATS, arXiv 2502.12665). */
+typedef enum minnow_retrieval {
+  MINNOW_RETRIEVAL_OFF = 0,
+  MINNOW_RETRIEVAL_ON = 1 /* a model without codebooks is MINNOW_UNSUPPORTED */
+} minnow_retrieval;
+
 typedef struct minnow_session_params {
   size_t struct_size;
   uint32_t context;       /* tokens the session can hold; for models with two sets of rope frequencies (Phi-3
@@ -190,6 +197,13 @@ typedef struct minnow_session_params {
                    session of a model to do so measures, for some milliseconds, when that saves time */
   float sparsity_scale; /* of all thresholds, at least 0: less keeps more. default 1 */
   int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
+  minnow_retrieval
+      retrieval;            /* default MINNOW_RETRIEVAL_OFF: it can lose what only one key of a long text says
+                               (docs/retrieval.md has how often). On, tokens that come one at a time, behind at least
+                               retrieval_from others, attend to the keys of each head that matter most, to the first 8
+                               and to            the last 64 positions; several at once attend to everything */
+  uint32_t retrieval_from;  /* sessions with a smaller context keep no index. default 4096 */
+  float retrieval_fraction; /* of all positions, that each query head takes at most, above 0. default 0.02 */
 } minnow_session_params;
 
 MINNOW_API minnow_session_params minnow_session_params_default(void);
@@ -198,7 +212,7 @@ MINNOW_API minnow_session_params minnow_session_params_default(void);
 typedef struct minnow_plan_report {
   size_t struct_size;
   uint64_t weights;  /* the file, mapped: shared by all sessions, given back under pressure */
-  uint64_t kv_cache; /* when full; pages not yet written take none */
+  uint64_t kv_cache; /* when full, the retrieval index counted; pages not yet written take none */
   uint64_t workspace;
   uint64_t total;
   uint32_t context;           /* that the figures are for */
@@ -242,6 +256,9 @@ MINNOW_API minnow_status minnow_prefill_logits(minnow_session* session, const in
 /* Tokens in the sequence, and the most it can hold. */
 MINNOW_API uint32_t minnow_session_position(const minnow_session* session);
 MINNOW_API uint32_t minnow_session_context(const minnow_session* session);
+/* Retrieval on or off for the tokens to come. MINNOW_UNSUPPORTED where the session keeps no index: it was
+ * created with MINNOW_RETRIEVAL_OFF, or its context is at most retrieval_from. */
+MINNOW_API minnow_status minnow_session_set_retrieval(minnow_session* session, int on);
 /* Forgets everything from `position` on; beyond the end is an error. */
 MINNOW_API minnow_status minnow_session_rewind(minnow_session* session, uint32_t position);
 /* Ends the running call of this session with MINNOW_CANCELLED within one layer. Any thread; does nothing when
@@ -315,7 +332,7 @@ typedef struct minnow_session_stats {
   uint64_t kv_bytes, workspace_bytes;
   uint64_t tokens_prefilled, tokens_decoded; /* since creation */
   double prefill_seconds, decode_seconds;
-  uint64_t bytes_per_token; /* weights and KV rows that the next decode step reads, were nothing left out */
+  uint64_t bytes_per_token; /* weights and KV that the next decode step reads, were no weights left out */
   uint64_t weight_bytes_skipped; /* by tokens that came one at a time, since creation. What is left out but
                                     read, because that was measured to be faster, does not count: a figure
                                     of this machine */
@@ -324,6 +341,10 @@ typedef struct minnow_session_stats {
                                     thresholds */
   double activated_fraction;     /* share used of all weights of layers and output head; 1 where no token was
                                     masked */
+  uint64_t index_bytes;          /* of the retrieval index; 0: none is kept */
+  uint64_t tokens_retrieved;     /* that selected what they attended to, since creation */
+  double attended_fraction;      /* share of all positions that these attended to, over layers that select and
+                                    their KV heads; 1 where there were none */
 } minnow_session_stats;
 
 MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);

@@ -30,6 +30,21 @@ Result<exec::DecoderOptions> options_from(const Model& model, const minnow_sessi
   o.sparsity = p.sparsity == MINNOW_SPARSITY_ON || (p.sparsity == MINNOW_SPARSITY_AUTO && has_thresholds);
   o.threshold_scale = p.sparsity_scale;
   o.mask_prompts = p.sparsity_prompts != 0;
+  if (p.retrieval != MINNOW_RETRIEVAL_ON && p.retrieval != MINNOW_RETRIEVAL_OFF) {
+    return fail(Code::invalid_argument, "retrieval ", int(p.retrieval), " is not known");
+  }
+  if (p.retrieval == MINNOW_RETRIEVAL_ON && model.plan->centroids == 0) {
+    return fail(Code::unsupported,
+                "retrieval was asked for, but this model has no codebooks; make some with "
+                "`minnow compress M.mnw -o N.mnw --retrieval`");
+  }
+  if (!(p.retrieval_fraction > 0.0f) || p.retrieval_fraction > 1.0f) {
+    return fail(Code::invalid_argument, "a retrieval fraction of ", p.retrieval_fraction,
+                " was asked for; it lies above 0 and is at most 1");
+  }
+  o.retrieval.on = p.retrieval == MINNOW_RETRIEVAL_ON;
+  o.retrieval.from = p.retrieval_from;
+  o.retrieval.fraction = p.retrieval_fraction;
   return o;
 }
 
@@ -154,7 +169,9 @@ using namespace minnow::api;
 extern "C" {
 
 minnow_session_params minnow_session_params_default(void) {
-  return {sizeof(minnow_session_params), 0, 0, MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0};
+  const exec::RetrievalOptions o;
+  return {sizeof(minnow_session_params), 0,      0,         MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0,
+          MINNOW_RETRIEVAL_OFF,          o.from, o.fraction};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
@@ -172,12 +189,20 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     MINNOW_ASSIGN(const exec::DecoderOptions o, options_from(model, p));
     const uint64_t weights = model.container->file_size();
     const auto layers = static_cast<uint32_t>(model.plan->layers.size());
+    const auto indexed = [&](uint32_t context) {
+      exec::DecoderOptions with = o;
+      with.context = context;
+      return exec::indexes(*model.plan, with);
+    };
     const auto kv = [&](uint32_t context) {
-      return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes();
+      const uint64_t index =
+          indexed(context) ? kv::Index::bytes(layers, c.kv_head_count, context, model.plan->centroids) : 0;
+      return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes() + index;
     };
     const auto workspace = [&](uint32_t context) {
-      return exec::Workspace::bytes(*model.plan, std::min(o.chunk, context), context,
-                                    engine->impl->pool->threads(), 1);
+      exec::WorkspaceShape shape{std::min(o.chunk, context), context, engine->impl->pool->threads()};
+      shape.retrieval = indexed(context);
+      return exec::Workspace::bytes(*model.plan, shape);
     };
     minnow_plan_report r{};
     r.context = o.context;
@@ -335,6 +360,22 @@ minnow_status minnow_session_rewind(minnow_session* session, uint32_t position) 
   });
 }
 
+minnow_status minnow_session_set_retrieval(minnow_session* session, int on) {
+  return guard([&]() -> Status {
+    MINNOW_TRY(check_session(session));
+    const Entry entry(*session);
+    MINNOW_TRY(entry.status());
+    if (!session->decoder->has_index()) {
+      return fail(Code::unsupported,
+                  "the session keeps no retrieval index: retrieval was off when it was made, or its ",
+                  "context of ", session->options.context, " is not above retrieval_from (",
+                  session->options.retrieval.from, ")");
+    }
+    session->decoder->switch_retrieval(on != 0);
+    return {};
+  });
+}
+
 void minnow_session_cancel(minnow_session* session) {
   if (!check_session(session).ok()) return;
   auto running = exec::RunState::running;
@@ -360,6 +401,10 @@ minnow_status minnow_session_get_stats(const minnow_session* session, minnow_ses
     };
     r.realised_sparsity = share(c.skipped_weights, c.maskable_weights);
     r.activated_fraction = 1.0 - share(c.skipped_weights, c.tokens * session->model->plan->weights_per_token);
+    const exec::RetrievalCounts& seen = session->decoder->retrieval_counts();
+    r.index_bytes = session->decoder->index_bytes();
+    r.tokens_retrieved = seen.tokens;
+    r.attended_fraction = seen.seen == 0 ? 1.0 : share(seen.attended, seen.seen);
     return write_report(stats, r, "stats");
   });
 }

@@ -18,7 +18,7 @@ const char* name_of(Method m) {
 }  // namespace
 
 Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOptions& mlwq,
-                                        const CompressOptions& options, const SparsityOptions* sparsity,
+                                        const CompressOptions& options, const Additions& additions,
                                         const std::string& path) {
   CompressOptions pack = options;
   const Json settings = {{"method", name_of(mlwq.method)}, {"bits", mlwq.bits}, {"seed", mlwq.seed}};
@@ -33,7 +33,7 @@ Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOp
     const std::string trial = cat(path, ".size.", static_cast<uint64_t>(::getpid()));
     auto report = write(m, linears, trial);
     Result<uint64_t> size = report.ok() ? Result<uint64_t>(report->file_bytes) : report.status();
-    if (size.ok() && sparsity != nullptr) size = size_with_sparsity(trial, *sparsity);
+    if (size.ok() && !additions.none()) size = size_with(trial, additions);
     std::remove(trial.c_str());
     return size;
   };
@@ -43,7 +43,7 @@ Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOp
   MINNOW_ASSIGN(QuantisedModel quantised, quantise_model(model, resumable, measure));
   BudgetReport out;
   const auto to = [&](const std::string& file) { return write(quantised.model, quantised.linears, file); };
-  MINNOW_ASSIGN(out.file, sparsity == nullptr ? to(path) : through_dense_file(path, *sparsity, to));
+  MINNOW_ASSIGN(out.file, through_plain_file(path, additions, to));
   out.sequences = quantised.sequences;
   out.held_out = quantised.after;
   out.linears = std::move(quantised.summary);

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "compress/chess/chess.h"
+#include "compress/additions.h"
 #include "compress/compress.h"
 #include "compress/mlwq/mlwq.h"
 
@@ -21,9 +21,9 @@ struct BudgetReport {
 
 /// Writes `path`, complete or not at all, never larger than `mlwq.bits` allows. Interrupted (progress said
 /// stop, or the process was killed), it leaves `path`.resume behind, and the next call with the same model
-/// and options goes on from there. `sparsity`: thresholds to be added, paid from the same budget; or null.
+/// and options goes on from there. What is added is paid from the same budget.
 Result<BudgetReport> compress_to_budget(const ImportedModel& model, const MlwqOptions& mlwq,
-                                        const CompressOptions& options, const SparsityOptions* sparsity,
+                                        const CompressOptions& options, const Additions& additions,
                                         const std::string& path);
 
 }  // namespace minnow::compress

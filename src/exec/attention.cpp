@@ -18,28 +18,39 @@ void spread_heads(float* row, size_t heads, size_t dim, size_t padded) {
   }
 }
 
-void pack_heads(float* row, size_t heads, size_t dim, size_t padded) {
-  if (dim == padded) return;
-  for (size_t h = 0; h < heads; ++h) std::memmove(row + h * dim, row + h * padded, dim * sizeof(float));
-  std::fill(row + heads * dim, row + heads * padded, 0.0f);
-}
-
 void norm_heads(const model::KernelSet& kernels, const model::NormWeights& w, float eps, float* row,
                 size_t heads, size_t dim) {
   const NormArgs args{row, dim, w.weight, w.bias, row, dim, heads, dim, eps};
   kernels.rms_norm->fn(&args);
 }
 
+/// A key as it is before rotation; what a rope scales both sides by stays with it.
+void keep_far_key(const model::Plan& plan, const Workspace& ws, const model::LayerWeights& w, size_t t) {
+  const model::Config& c = *plan.config;
+  const size_t padded = round_up(size_t{c.head_dim}, size_t{format::kChannelPadding});
+  float* far = ws.far_k + t * ws.kv_stride;
+  std::copy_n(ws.k + t * ws.kv_stride, c.kv_head_count * padded, far);
+  if (w.rope == nullptr || w.rope->attention_factor == 1.0f) return;
+  for (size_t h = 0; h < c.kv_head_count; ++h) {
+    for (size_t i = 0; i < c.rotary_dim; ++i) far[h * padded + i] *= w.rope->attention_factor;
+  }
+}
+
+/// A query as seen by every far key.
+void keep_far_query(const model::Plan& plan, const Workspace& ws, const model::LayerWeights& w, size_t t) {
+  const model::Config& c = *plan.config;
+  const size_t padded = round_up(size_t{c.head_dim}, size_t{format::kChannelPadding});
+  float* far = ws.far_q + t * ws.q_stride;
+  std::copy_n(ws.q + t * ws.q_stride, c.head_count * padded, far);
+  if (w.rope == nullptr) return;
+  const size_t table = static_cast<size_t>(w.rope - c.ropes.data()) * ws.rotary_half;
+  const RopeArgs rotate{far, padded, c.head_count, c.rotary_dim, ws.far_cosine + table, ws.far_sine + table};
+  plan.kernels.rope->fn(&rotate);
+}
+
 constexpr size_t kMaxPieceTokens = 64;  // pieces times tokens
 constexpr size_t kMinPiece = 256;       // positions; what a piece costs beside them is then below a percent
 constexpr size_t kWorthSharing = size_t{1} << 17;  // multiplications: about a microsecond of one core
-
-const AttentionKernel* kernel_for(const model::Plan& plan, const kv::Cache& cache) {
-  const kv::Type type = cache.shape().type;
-  return type == kv::Type::f32   ? plan.kernels.attention_f32
-         : type == kv::Type::f16 ? plan.kernels.attention_f16
-                                 : plan.kernels.attention_q8;
-}
 
 void take_rows(const kv::RowView& rows, AttentionArgs& a) {
   a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
@@ -125,7 +136,7 @@ void Attention::run(size_t item, uint32_t slot) const {
     a.max = ws.partial_max + piece * m * c.head_count + row;
     a.sum = ws.partial_sum + piece * m * c.head_count + row;
   }
-  kernel_for(plan, cache)->fn(&a);
+  attention_kernel(plan, cache)->fn(&a);
   if (cut.pieces == 1) return;
   // Whoever is last with a unit puts its pieces together.
   if (ws.pieces_done[unit].fetch_add(1, std::memory_order_acq_rel) + 1 < cut.pieces) return;
@@ -173,7 +184,7 @@ void attend_each(const model::Plan& plan, const Workspace& ws, ThreadPool& pool,
         const size_t at = t * ws.q_stride + (kv_head * group + g) * padded;
         a.heads = std::min<size_t>(kAttentionRows, group - g);
         a.q = ws.q + at, a.out = ws.attn + at;
-        kernel_for(plan, cache)->fn(&a);
+        attention_kernel(plan, cache)->fn(&a);
       }
     }
   });
@@ -181,33 +192,59 @@ void attend_each(const model::Plan& plan, const Workspace& ws, ThreadPool& pool,
 
 }  // namespace
 
+const AttentionKernel* attention_kernel(const model::Plan& plan, const kv::Cache& cache) {
+  const kv::Type type = cache.shape().type;
+  return type == kv::Type::f32   ? plan.kernels.attention_f32
+         : type == kv::Type::f16 ? plan.kernels.attention_f16
+                                 : plan.kernels.attention_q8;
+}
+
+void pack_heads(float* row, size_t heads, size_t dim, size_t padded) {
+  if (dim == padded) return;
+  for (size_t h = 0; h < heads; ++h) std::memmove(row + h * dim, row + h * padded, dim * sizeof(float));
+  std::fill(row + heads * dim, row + heads * padded, 0.0f);
+}
+
 size_t most_piece_tokens(uint32_t context) {
   const size_t pieces = (context + kMinPiece - 1) / kMinPiece;
   return pieces < 2 ? 0 : std::min(kMaxPieceTokens, pieces * (kMaxPieceTokens / 2));
+}
+
+/// The cosines and sines of one position.
+static void fill_rope(const format::Rope& rope, uint32_t context, uint32_t position, size_t half,
+                      float* cosine, float* sine) {
+  const bool is_long = !rope.inv_freq_long.empty() && context > rope.original_context;
+  const auto& inv_freq = is_long ? rope.inv_freq_long : rope.inv_freq;
+  for (size_t j = 0; j < half; ++j) {
+    // The product is rounded to f32 as in the models' training code; at position 8,000 the
+    // rounding is worth half a milliradian, and the weights have learned with it.
+    const float angle = static_cast<float>(position) * inv_freq[j];
+    cosine[j] = static_cast<float>(std::cos(double{angle})) * rope.attention_factor;
+    sine[j] = static_cast<float>(std::sin(double{angle})) * rope.attention_factor;
+  }
 }
 
 void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk) {
   const auto& ropes = plan.config->ropes;
   const size_t half = ws.rotary_half;
   for (size_t r = 0; r < ropes.size(); ++r) {
-    const bool is_long = !ropes[r].inv_freq_long.empty() && context > ropes[r].original_context;
-    const auto& inv_freq = is_long ? ropes[r].inv_freq_long : ropes[r].inv_freq;
     for (size_t t = 0; t < chunk.m; ++t) {
-      float* cosine = ws.cosine + (r * ws.chunk + t) * half;
-      float* sine = ws.sine + (r * ws.chunk + t) * half;
-      for (size_t j = 0; j < half; ++j) {
-        // The product is rounded to f32 as in the models' training code; at position 8,000 the
-        // rounding is worth half a milliradian, and the weights have learned with it.
-        const float angle = static_cast<float>(chunk.position_of(t)) * inv_freq[j];
-        cosine[j] = static_cast<float>(std::cos(double{angle})) * ropes[r].attention_factor;
-        sine[j] = static_cast<float>(std::sin(double{angle})) * ropes[r].attention_factor;
-      }
+      const size_t at = (r * ws.chunk + t) * half;
+      fill_rope(ropes[r], context, chunk.position_of(t), half, ws.cosine + at, ws.sine + at);
     }
   }
 }
 
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t distance) {
+  const auto& ropes = plan.config->ropes;
+  for (size_t r = 0; r < ropes.size(); ++r) {
+    const size_t at = r * ws.rotary_half;
+    fill_rope(ropes[r], context, distance, ws.rotary_half, ws.far_cosine + at, ws.far_sine + at);
+  }
+}
+
 void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
-                      uint32_t layer, const Chunk& chunk) {
+                      uint32_t layer, const Chunk& chunk, FarRows far) {
   const model::Config& c = *plan.config;
   const model::LayerWeights& w = *plan.layers[layer].weights;
   const size_t dim = c.head_dim, padded = cache.shape().padded_dim();
@@ -225,6 +262,8 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
       spread_heads(q, c.head_count, dim, padded);
       spread_heads(k, c.kv_head_count, dim, padded);
       spread_heads(v, c.kv_head_count, dim, padded);
+      if (far.keys) keep_far_key(plan, ws, w, t);
+      if (far.queries) keep_far_query(plan, ws, w, t);
       if (w.rope != nullptr) {
         const size_t table = (static_cast<size_t>(w.rope - c.ropes.data()) * ws.chunk + t) * ws.rotary_half;
         const RopeArgs rope_q{q, padded, c.head_count, c.rotary_dim, ws.cosine + table, ws.sine + table};

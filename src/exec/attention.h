@@ -22,10 +22,21 @@ struct Chunk {
   }
 };
 
+/// What retrieval needs beside q and k: keys without rotation in ws.far_k, queries as far keys see them in
+/// ws.far_q.
+struct FarRows {
+  bool keys = false, queries = false;
+};
+
 /// Rotates q and k of `m` tokens by their positions (tables already in the workspace), spreads heads to
 /// their padded size and writes their K and V rows of `layer`.
 void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Cache& cache,
-                      uint32_t layer, const Chunk& chunk);
+                      uint32_t layer, const Chunk& chunk, FarRows far);
+
+/// The kernel for the cache's type.
+const AttentionKernel* attention_kernel(const model::Plan& plan, const kv::Cache& cache);
+/// Heads that lie `padded` apart, brought together; zeros behind them.
+void pack_heads(float* row, size_t heads, size_t dim, size_t padded);
 
 /// The positions of few tokens are cut into pieces, so that threads have work where KV heads are few: at
 /// most so many pieces times tokens for a context. The cut depends on the position and on m only; results do
@@ -39,5 +50,7 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
 /// Fills the cosine and sine tables of every rope for the chunk's positions. `context` is the session's: it
 /// decides between the frequencies of a long-context rope.
 void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk);
+/// ws.far_cosine and ws.far_sine: those of one distance, for every rope.
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t distance);
 
 }  // namespace minnow::exec

@@ -24,6 +24,10 @@ namespace {
 
 }  // namespace
 
+bool indexes(const model::Plan& plan, const DecoderOptions& o) {
+  return o.retrieval.on && plan.centroids != 0 && o.sequences == 1 && o.context > o.retrieval.from;
+}
+
 Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const DecoderOptions& options) {
   const Config& c = *plan.config;
   if (options.context == 0 || options.chunk == 0 || options.logit_rows == 0 || options.sequences == 0) {
@@ -50,7 +54,16 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   d.pool_ = &pool;
   const bool lockstep = options.sequences > 1;
   const uint32_t chunk = lockstep ? options.sequences : std::min(options.chunk, options.context);
-  MINNOW_ASSIGN(d.ws_, Workspace::create(plan, chunk, options.context, pool.threads(), options.logit_rows));
+  WorkspaceShape ws{chunk, options.context, pool.threads(), options.logit_rows};
+  ws.retrieval = indexes(plan, options);
+  ws.far_queries = options.probe != nullptr && options.probe->wants_far();
+  MINNOW_ASSIGN(d.ws_, Workspace::create(plan, ws));
+  if (ws.retrieval) {
+    MINNOW_ASSIGN(d.retrieval_.index, kv::Index::create(static_cast<uint32_t>(plan.layers.size()),
+                                                        c.kv_head_count, options.context, plan.centroids));
+  }
+  d.retrieval_.options = options.retrieval;
+  if (ws.retrieval || ws.far_queries) fill_far_rope_tables(plan, d.ws_, options.context, kFarDistance);
   const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()) * options.sequences, c.kv_head_count,
                         c.head_dim, options.context, options.kv};
   d.sequences_ = options.sequences;
@@ -73,12 +86,20 @@ std::span<const float> Decoder::logits() const {
 uint64_t Decoder::kv_bytes_read() const {
   const kv::Shape& shape = cache_.shape();
   const uint64_t row = 2 * shape.half_bytes() + (shape.type == kv::Type::q8 ? 8 : 0);
-  uint64_t rows = 0;
-  for (const PlanLayer& l : plan_->layers) {
+  const bool selects = has_index() && retrieval_.serves(chunk_of(1));
+  uint64_t rows = 0, lookups = 0;
+  for (uint32_t i = 0; i < plan_->layers.size(); ++i) {
+    const PlanLayer& l = plan_->layers[i];
     const uint32_t window = l.weights->sliding_window;
+    if (selects && i >= retrieval_.options.dense_layers && !l.centroid_bias.empty()) {
+      lookups += shape.kv_heads * uint64_t{position_} * sizeof(uint16_t);
+      for (const model::Codebook& b : l.weights->codebooks) lookups += b.centres.bytes();
+      continue;
+    }
     rows += window != 0 ? std::min(window, position_) : position_;
   }
-  return rows * sequences_ * shape.kv_heads * row;
+  if (lookups != 0) lookups += retrieval_.attended_last * row;
+  return rows * sequences_ * shape.kv_heads * row + lookups;
 }
 
 SparsityCounts Decoder::sparsity_counts() const {
@@ -98,6 +119,8 @@ void Decoder::continue_counts(const Decoder& other) {
   masked_tokens_ = other.masked_tokens_;
   bytes_skipped_ = other.bytes_skipped_;
   kept_ = other.kept_;
+  retrieval_.counts = other.retrieval_.counts;
+  retrieval_.options.on = other.retrieval_.options.on;
 }
 
 void Decoder::forget_counts_of_chunk() {
@@ -111,6 +134,12 @@ void Decoder::take_counts_of_chunk(size_t tokens) {
   bytes_skipped_ += ws_.bytes_skipped->load(std::memory_order_relaxed);
 }
 
+void Decoder::rewind(uint32_t position) {
+  if (position >= position_) return;
+  position_ = position;
+  if (has_index()) retrieval_.index.forget_counts();
+}
+
 Status Decoder::copy_from(const Decoder& other) {
   const kv::Shape &mine = cache_.shape(), &theirs = other.cache_.shape();
   if (plan_ != other.plan_ || mine.type != theirs.type || sequences_ != other.sequences_) {
@@ -122,6 +151,13 @@ Status Decoder::copy_from(const Decoder& other) {
                 mine.context);
   }
   cache_.copy_from(other.cache_, other.position_);
+  if (has_index()) {
+    if (!other.has_index()) {
+      return fail(Code::invalid_argument,
+                  "a sequence without a retrieval index cannot go on in a session that has one");
+    }
+    retrieval_.index.copy_from(other.retrieval_.index, other.position_);
+  }
   std::copy_n(other.ws_.logits, plan_->config->vocab_size, ws_.logits);
   position_ = other.position_;
   return {};
@@ -159,6 +195,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   const Chunk chunk = chunk_of(m);
+  if (retrieval_.serves(chunk)) retrieval_.attended_last = 0;
   fill_rope_tables(*plan_, ws_, context(), chunk);
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
@@ -189,6 +226,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   }
   position_ += sequences_ > 1 ? 1 : static_cast<uint32_t>(m);
   if (ws_.masking.on) take_counts_of_chunk(m);
+  if (has_index() && retrieval_.serves(chunk)) ++retrieval_.counts.tokens;
   return {};
 }
 
@@ -267,8 +305,20 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
   if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_in, x, ws_.hidden_stride, m);
   run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
               {{&l.q, ws_.q, ws_.q_stride}, {&l.k, ws_.k, ws_.kv_stride}, {&l.v, ws_.v, ws_.kv_stride}});
-  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk);
-  attend(*plan_, ws_, *pool_, cache_, layer, chunk);
+  const bool indexed = has_index() && !l.centroid_bias.empty();
+  const bool selects = indexed && retrieval_.serves(chunk) && layer >= retrieval_.options.dense_layers;
+  const bool far = probe_ != nullptr && probe_->wants_far();
+  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, selects || far});
+  if (far) {
+    probe_->see(layer, Probe::Place::far_key, ws_.far_k, ws_.kv_stride, m);
+    probe_->see(layer, Probe::Place::far_query, ws_.far_q, ws_.q_stride, m);
+  }
+  if (selects) {
+    attend_selected(*plan_, ws_, *pool_, cache_, retrieval_, layer, chunk);
+  } else {
+    if (indexed) index_keys(*plan_, ws_, *pool_, retrieval_.index, layer, chunk);
+    attend(*plan_, ws_, *pool_, cache_, layer, chunk);
+  }
   if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_out, ws_.attn, ws_.q_stride, m);
   run_linears(*plan_, ws_, *pool_, ws_.attn, ws_.q_stride, m, {{&l.o, ws_.branch, ws_.hidden_stride}});
 }

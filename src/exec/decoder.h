@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "exec/attention.h"
+#include "exec/retrieval.h"
 #include "exec/workspace.h"
 #include "kv/cache.h"
 #include "model/plan.h"
@@ -33,8 +34,11 @@ class Probe {
     ffn_in,         ///< input of gate and up
     gate,           ///< act(W_gate x); gated FFNs only
     up,             ///< W_up x; gated FFNs only
-    inner           ///< input of down
+    inner,          ///< input of down
+    far_key,        ///< keys before rotation, (rows, KV heads * padded head_dim); where wants_far() says so
+    far_query       ///< queries as far keys see them, (rows, heads * padded head_dim); likewise
   };
+  virtual bool wants_far() const { return false; }
   virtual ~Probe() = default;
   virtual void see(uint32_t layer, Place place, const float* x, size_t stride, size_t rows) = 0;
 };
@@ -60,10 +64,15 @@ struct DecoderOptions {
   /// Of single tokens, do not read the weights that masks leave out. Off: all are read and multiplied by
   /// zeros, which gives the same to the bit.
   bool skip = true;
-  ListingLimits listing;                         ///< of kept units, up to which they are read by list
-  Probe* probe = nullptr;                        ///< sees dense passes; null: nobody looks
+  ListingLimits listing;       ///< of kept units, up to which they are read by list
+  RetrievalOptions retrieval;  ///< of contexts longer than its `from`, where there are codebooks
+  Probe* probe = nullptr;      ///< sees dense passes; null: nobody looks
   const std::atomic<RunState>* state = nullptr;  ///< looked at after every layer; null: nothing cancels
 };
+
+/// Whether a decoder gives keys their ids: its model has codebooks, and its context may outgrow attending to
+/// all.
+bool indexes(const model::Plan& plan, const DecoderOptions& options);
 
 /// Receives logits row by row; a failure ends the pass.
 class LogitsSink {
@@ -96,15 +105,29 @@ class Decoder {
   uint32_t context() const { return cache_.shape().context; }
   uint32_t chunk() const { return ws_.chunk; }
   /// Forgets everything from `position` on.
-  void rewind(uint32_t position) { position_ = position < position_ ? position : position_; }
+  void rewind(uint32_t position);
   /// Takes over the sequence of another decoder of the same plan; its context must hold it.
   Status copy_from(const Decoder& other);
 
   uint64_t kv_bytes() const { return cache_.shape().bytes(); }
-  /// Bytes of KV that attention reads for the next token, sliding windows considered.
+  /// Bytes of KV that attention reads for the next token, sliding windows considered; with retrieval as many
+  /// rows as for the last one, and what selecting them reads.
   uint64_t kv_bytes_read() const;
+  /// Whether keys have ids, so that retrieval can serve.
+  bool has_index() const { return retrieval_.index.present(); }
+  /// Retrieval on or off for the tokens to come; keys get their ids all the same.
+  void switch_retrieval(bool on) { retrieval_.options.on = on; }
+  /// The same with another way to select. `from` must not fall below what the decoder was created with.
+  void set_retrieval(const RetrievalOptions& options) { retrieval_.options = options; }
+  const kv::Index& index() const { return retrieval_.index; }
+  /// Positions that a KV head of the last selecting layer attended to for the last token, ascending.
+  std::span<const uint32_t> selected(uint32_t kv_head) const {
+    return {ws_.selected + kv_head * ws_.selected_stride, ws_.selected_count[kv_head]};
+  }
+  const RetrievalCounts& retrieval_counts() const { return retrieval_.counts; }
+  uint64_t index_bytes() const { return retrieval_.index.bytes(); }
   SparsityCounts sparsity_counts() const;
-  /// Goes on counting where another decoder of the same plan stopped.
+  /// Goes on counting where another decoder of the same plan stopped, and with retrieval on or off as there.
   void continue_counts(const Decoder& other);
   /// Of mask `index` (Plan::masks): the units kept over all tokens that ran with masks.
   uint64_t kept(size_t index) const { return kept_[index]; }
@@ -132,6 +155,7 @@ class Decoder {
   ThreadPool* pool_ = nullptr;
   Workspace ws_;
   kv::Cache cache_;
+  Retrieval retrieval_;
   uint32_t position_ = 0, sequences_ = 1;
   const std::atomic<RunState>* state_ = nullptr;
   bool sparsity_ = false, mask_prompts_ = false, skip_ = true;

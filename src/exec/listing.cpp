@@ -137,7 +137,7 @@ Result<ListingLimits> measure_listing(const Plan& plan, ThreadPool& pool, uint64
   }
   ListingLimits limits;
   if (rows.size() < 2 && channels.size() < 2) return limits;
-  MINNOW_ASSIGN(Workspace ws, Workspace::create(plan, 1, 1, pool.threads(), 1));
+  MINNOW_ASSIGN(Workspace ws, Workspace::create(plan, {.threads = pool.threads()}));
   ws.listing.channels = 1.0f;
   Bench bench{plan, ws, pool, {}, {}};
   limits.rows = crossing(

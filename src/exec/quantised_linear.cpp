@@ -17,16 +17,6 @@ using model::SlabWeights;
 constexpr size_t kTileChannels = 2048;
 constexpr size_t kTileGroups = kTileChannels / 32;
 
-QuantisedWeights view_of(const SlabWeights& s) {
-  QuantisedWeights w{};
-  w.bits = static_cast<int>(format::bits_of(s.code));
-  w.group = s.group;
-  w.codes = s.codes, w.stride = s.code_stride;
-  w.scales = reinterpret_cast<const uint16_t*>(s.scales), w.scale_stride = s.scale_stride;
-  w.zeros = s.zeros, w.zero_stride = s.zero_stride;
-  return w;
-}
-
 /// Prepared inputs of one slab from column m and channel k on.
 QuantisedInput input_of(const Workspace& ws, const InputForm& form, const InputPiece& piece, size_t m,
                         size_t k) {
@@ -113,6 +103,16 @@ void run_tiles(const Plan& plan, const Workspace& ws, const PlanLinear& linear, 
 }
 
 }  // namespace
+
+QuantisedWeights view_of(const SlabWeights& s) {
+  QuantisedWeights w{};
+  w.bits = static_cast<int>(format::bits_of(s.code));
+  w.group = s.group;
+  w.codes = s.codes, w.stride = s.code_stride;
+  w.scales = reinterpret_cast<const uint16_t*>(s.scales), w.scale_stride = s.scale_stride;
+  w.zeros = s.zeros, w.zero_stride = s.zero_stride;
+  return w;
+}
 
 size_t quantised_tile_floats() {
   return kTileRows * kTileChannels / sizeof(float) + 2 * kTileRows * kTileGroups;

@@ -35,6 +35,9 @@ inline bool by_channel_pieces(const model::PlanLinear& linear, size_t columns) {
   return columns <= kFewPasses && linear.weights->layout == model::Layout::channel;
 }
 
+/// A slab as kernels take it.
+QuantisedWeights view_of(const model::SlabWeights& slab);
+
 /// Floats of a thread's tile scratch: expanded codes, scales, zeros.
 size_t quantised_tile_floats();
 

@@ -6,6 +6,7 @@
 #include "exec/attention.h"
 #include "exec/float_gemm.h"
 #include "exec/quantised_linear.h"
+#include "exec/retrieval.h"
 
 namespace minnow::exec {
 namespace {
@@ -37,9 +38,9 @@ size_t spaced(size_t n) {
   return floats % 256 == 0 ? floats + format::kChannelPadding : floats;
 }
 
-uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
-                 uint32_t logit_rows, std::byte* base) {
+uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& shape, std::byte* base) {
   const model::Config& c = *plan.config;
+  const uint32_t chunk = shape.chunk, context = shape.context, threads = shape.threads;
   const size_t head = padded(c.head_dim);
   w.chunk = chunk;
   w.hidden_stride = spaced(c.hidden_size);
@@ -49,7 +50,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   w.embedding_stride = spaced(c.embedding_size);
   w.rotary_half = c.rotary_dim / 2;
   w.scratch_stride = round_up(attention_scratch_bytes(head), size_t{64});
-  w.logit_rows = logit_rows;
+  w.logit_rows = shape.logit_rows;
   const size_t widest = std::max({w.hidden_stride, w.q_stride, w.ffn_stride, w.embedding_stride});
   w.tile_stride = quantised_tile_floats();
   if (plan.use_xnnpack && plan.input.float_tiles)
@@ -78,7 +79,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.partial_sum, piece_tokens * c.head_count);
   a.take(w.pieces_done, piece_tokens * c.head_count);
   a.take(w.tile, threads * w.tile_stride);
-  a.take(w.logits, uint64_t{logit_rows} * c.vocab_size);
+  a.take(w.logits, uint64_t{shape.logit_rows} * c.vocab_size);
   a.take(w.input, rows * plan.input.floats);
   a.take(w.input_codes, rows * plan.input.codes);
   a.take(w.input_scales, rows * plan.input.groups);
@@ -93,23 +94,38 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, uint32_t chunk, uint32_t
   a.take(w.neurons, plan.masks.empty() ? 0 : w.ffn_stride);
   a.take(w.kept, plan.masks.size());
   a.take(w.bytes_skipped, 1);
+  if (shape.retrieval || shape.far_queries) {
+    a.take(w.far_q, (shape.far_queries ? rows : 1) * w.q_stride);
+    a.take(w.far_k, rows * w.kv_stride);
+    a.take(w.far_cosine, c.ropes.size() * w.rotary_half);
+    a.take(w.far_sine, c.ropes.size() * w.rotary_half);
+  }
+  if (shape.retrieval) {
+    const uint64_t pieces = most_selected_pieces(context);
+    w.selected_stride = round_up(size_t{context} + kCollectSlack, size_t{64});
+    w.retrieval_stride = retrieval_scratch_bytes(plan);
+    a.take(w.selected, c.kv_head_count * w.selected_stride);
+    a.take(w.selected_count, c.kv_head_count);
+    a.take(w.selected_partial, pieces * w.q_stride);
+    a.take(w.selected_max, pieces * c.head_count);
+    a.take(w.selected_sum, pieces * c.head_count);
+    a.take(w.selected_done, c.kv_head_count);
+    a.take(w.retrieval_scratch, threads * w.retrieval_stride);
+  }
   return a.used();
 }
 
 }  // namespace
 
-uint64_t Workspace::bytes(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
-                          uint32_t logit_rows) {
+uint64_t Workspace::bytes(const model::Plan& plan, const WorkspaceShape& shape) {
   Workspace w;
-  return lay_out(w, plan, chunk, context, threads, logit_rows, nullptr);
+  return lay_out(w, plan, shape, nullptr);
 }
 
-Result<Workspace> Workspace::create(const model::Plan& plan, uint32_t chunk, uint32_t context,
-                                    uint32_t threads, uint32_t logit_rows) {
+Result<Workspace> Workspace::create(const model::Plan& plan, const WorkspaceShape& shape) {
   Workspace w;
-  MINNOW_ASSIGN(w.memory,
-                Buffer::allocate(bytes(plan, chunk, context, threads, logit_rows), "a session's workspace"));
-  lay_out(w, plan, chunk, context, threads, logit_rows, w.memory.data());
+  MINNOW_ASSIGN(w.memory, Buffer::allocate(bytes(plan, shape), "a session's workspace"));
+  lay_out(w, plan, shape, w.memory.data());
   return w;
 }
 

@@ -20,6 +20,14 @@ struct Masking {
   float scale = 1.0f;  ///< of all thresholds
 };
 
+/// What decides the size of a workspace.
+struct WorkspaceShape {
+  uint32_t chunk = 1, context = 1, threads = 1;
+  uint32_t logit_rows = 1;   ///< rows of logits computed at a time (1 serves generation)
+  bool retrieval = false;    ///< tokens select what they attend to
+  bool far_queries = false;  ///< of every token, not only of single ones
+};
+
 /// Rows of C = chunk tokens. Strides are in floats and padded to 32; the padding stays zero, so every
 /// row can be the input of a linear as it lies.
 struct Workspace {
@@ -72,17 +80,27 @@ struct Workspace {
   std::atomic<uint64_t>* kept = nullptr;           // (Plan::masks)   units kept by the chunk at hand
   std::atomic<uint64_t>* bytes_skipped = nullptr;  // (1)             of weights, by the chunk at hand
 
+  // Retrieval (retrieval.h). S = positions a token may select, N = pieces of them.
+  float* far_q = nullptr;                                  // (1 or C, heads, padded head_dim)
+  float* far_k = nullptr;                                  // (C, kv_heads, padded head_dim)
+  float *far_cosine = nullptr, *far_sine = nullptr;        // (ropes, rotary / 2)
+  uint32_t* selected = nullptr;                            // (kv_heads, selected_stride)   positions
+  uint32_t* selected_count = nullptr;                      // (kv_heads)
+  float* selected_partial = nullptr;                       // (N, heads, padded head_dim)
+  float *selected_max = nullptr, *selected_sum = nullptr;  // (N, heads)
+  std::atomic<uint32_t>* selected_done = nullptr;          // (kv_heads)   zero between calls
+  std::byte* retrieval_scratch = nullptr;                  // (threads, retrieval_scratch_bytes)
+
+  std::byte* retrieval_scratch_of(uint32_t slot) const { return retrieval_scratch + slot * retrieval_stride; }
   float* masked_of(uint32_t slot) const { return masked + slot * masked_stride; }
 
   size_t tile_stride = 0, partial_stride = 0, scratch_stride = 0, masked_stride = 0;
+  size_t selected_stride = 0, retrieval_stride = 0;
   Buffer memory;
 
-  /// logit_rows: rows of logits computed at a time (1 serves generation).
-  static Result<Workspace> create(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
-                                  uint32_t logit_rows);
+  static Result<Workspace> create(const model::Plan& plan, const WorkspaceShape& shape);
   /// The bytes create() would take.
-  static uint64_t bytes(const model::Plan& plan, uint32_t chunk, uint32_t context, uint32_t threads,
-                        uint32_t logit_rows);
+  static uint64_t bytes(const model::Plan& plan, const WorkspaceShape& shape);
 };
 
 }  // namespace minnow::exec

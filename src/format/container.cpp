@@ -286,13 +286,18 @@ Status check_tensors(const Metadata& m, std::span<const std::byte> bytes) {
   for (size_t i = 0; i < m.codebooks.size(); ++i) {
     const Codebook& c = m.codebooks[i];
     const std::string where = cat("codebook ", i);
-    if (!c.values.present() || c.values.count != uint64_t{c.centroids} * c.dim) {
-      return fail(Code::corrupt, where, " does not hold ", c.centroids, " centroids of ", c.dim, " values",
-                  kRemedy);
+    MINNOW_TRY(check.linear(c.centres));
+    const uint64_t stride = round_up(uint64_t{c.centres.cols}, uint64_t{kChannelPadding});
+    if (c.whitening.count != c.centres.cols * stride) {
+      return fail(Code::corrupt, where, ": its whitening has ", c.whitening.count, " values, expected ",
+                  c.centres.cols, " x ", stride, kRemedy);
     }
-    MINNOW_TRY(check.tensor(c.values, DType::none, where + " values"));
-    MINNOW_TRY(check.tensor(c.scales, DType::f32, where + " scales"));
+    if (c.offset.count != c.centres.cols) {
+      return fail(Code::corrupt, where, ": its offset has ", c.offset.count, " values, expected ",
+                  c.centres.cols, kRemedy);
+    }
     MINNOW_TRY(check.tensor(c.whitening, DType::f32, where + " whitening"));
+    MINNOW_TRY(check.tensor(c.offset, DType::f32, where + " offset"));
   }
   if (m.tokenizer_segment < -1 || m.tokenizer_segment >= int64_t(m.segments.size())) {
     return fail(Code::corrupt, "the tokenizer is said to be segment ", m.tokenizer_segment, ", there are ",

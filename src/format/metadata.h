@@ -160,8 +160,9 @@ struct Config {
 };
 
 struct Codebook {
-  uint32_t layer = 0, kv_head = 0, centroids = 0, dim = 0;
-  TensorRef values, scales, whitening;
+  uint32_t layer = 0, kv_head = 0;
+  Linear centres;
+  TensorRef whitening, offset;
 };
 
 struct Provenance {

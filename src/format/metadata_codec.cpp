@@ -104,10 +104,9 @@ fb::Offset<schema::Config> pack(fb::FlatBufferBuilder& b, const Config& c) {
 }
 
 fb::Offset<schema::Codebook> pack(fb::FlatBufferBuilder& b, const Codebook& c) {
-  const auto values = pack(c.values), scales = pack(c.scales), whitening = pack(c.whitening);
-  return schema::CreateCodebook(b, c.layer, c.kv_head, c.centroids, c.dim, &values,
-                                c.scales.present() ? &scales : nullptr,
-                                c.whitening.present() ? &whitening : nullptr);
+  const auto centres = pack(b, c.centres);
+  const auto whitening = pack(c.whitening), offset = pack(c.offset);
+  return schema::CreateCodebook(b, c.layer, c.kv_head, centres, &whitening, &offset);
 }
 
 // ---- decoding -----------------------------------------------------------------------------------
@@ -315,8 +314,8 @@ Result<Metadata> decode_metadata(std::span<const std::byte> bytes) {
   m.final_norm = d.norm(in.final_norm());
   if (in.codebooks() != nullptr) {
     for (const auto* c : *in.codebooks()) {
-      m.codebooks.push_back({c->layer(), c->kv_head(), c->centroids(), c->dim(), d.tensor(c->values()),
-                             d.tensor(c->scales()), d.tensor(c->whitening())});
+      m.codebooks.push_back({c->layer(), c->kv_head(), {}, d.tensor(c->whitening()), d.tensor(c->offset())});
+      if (c->centres() != nullptr) m.codebooks.back().centres = d.linear(*c->centres());
     }
   }
   m.tokenizer_segment = in.tokenizer_segment();

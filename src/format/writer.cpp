@@ -62,7 +62,7 @@ Status Writer::append(std::span<const std::byte> bytes) {
 
 Result<uint32_t> Writer::end_segment() {
   Segment& s = state_->segments.back();
-  if (s.kind == SegmentKind::weights) {
+  if (s.kind == SegmentKind::weights || s.kind == SegmentKind::codebook) {
     const std::byte slack[kSlabSlack] = {};
     MINNOW_TRY(append(slack));
   }

@@ -26,7 +26,8 @@ class Writer {
   /// Offset, within the open segment, at which append() will write; a multiple of `alignment`.
   Result<uint64_t> align(uint64_t alignment);
   Status append(std::span<const std::byte> bytes);
-  /// Ends the segment and returns its index. Weight segments get kSlabSlack bytes at their end.
+  /// Ends the segment and returns its index. Those of weights and of
+  /// codebooks get kSlabSlack bytes at their end.
   Result<uint32_t> end_segment();
 
   /// Writes metadata (with the segments written so far) and header, and commits the file.

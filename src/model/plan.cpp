@@ -1,6 +1,7 @@
 #include "model/plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/checked.h"
 #include "base/cpu.h"
@@ -99,6 +100,25 @@ class Builder {
     return linear_without_mask(slot, w);
   }
 
+  Status codebooks(PlanLayer& p, uint32_t layer) {
+    std::vector<float> row(round_up(plan_.config->head_dim, format::kChannelPadding));
+    for (const Codebook& book : p.weights->codebooks) {
+      std::vector<float>& bias = p.centroid_bias.emplace_back(book.centres.rows);
+      for (uint32_t i = 0; i < book.centres.rows; ++i) {
+        dequantise_row(book.centres, i, plan_.kernels, row.data());
+        double square = 0.0;
+        for (float v : row) square += double{v} * v;
+        if (!std::isfinite(square)) {
+          return fail(Code::corrupt, "centroid ", i, " of KV head ", p.centroid_bias.size() - 1, " in layer ",
+                      layer, " is not finite; make the codebooks again");
+        }
+        bias[i] = static_cast<float>(-0.5 * square);
+      }
+      plan_.centroids = std::max(plan_.centroids, book.centres.rows);
+    }
+    return {};
+  }
+
   int32_t mask(const Mask& m) {
     plan_.masks.push_back(m);
     return static_cast<int32_t>(plan_.masks.size() - 1);
@@ -164,6 +184,7 @@ Result<Plan> Plan::create(const Weights& weights, uint32_t isa, bool xnnpack) {
     MINNOW_TRY(b.linear(p.up, l.up, layer));
     MINNOW_TRY(b.linear(p.down, l.down, layer));
     if (l.gate_thresholds != nullptr) p.gate_mask = b.mask({layer, l.up, true, l.up->rows});
+    MINNOW_TRY(b.codebooks(p, layer));
   }
   MINNOW_TRY(b.linear(plan.head, weights.head));
   MINNOW_TRY(b.linear(plan.embedding_in, weights.embedding_in));

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/checked.h"
+
 namespace minnow::model {
 namespace {
 
@@ -15,31 +17,33 @@ class Resolver {
 
   Status linears() {
     out_.linears.reserve(m_.linears.size());
-    for (const format::Linear& l : m_.linears) {
-      const auto* base = reinterpret_cast<const uint8_t*>(c_.segment(l.segment).data());
-      LinearWeights w;
-      w.name = l.name, w.rows = l.rows, w.cols = l.cols, w.layout = l.layout;
-      if (l.input_order >= 0) w.input_order = c_.uints(m_.input_orders[size_t(l.input_order)]).data();
-      for (const format::Slab& s : l.slabs) {
-        SlabWeights sw;
-        sw.code = s.code, sw.group = s.group, sw.first = s.first_channel, sw.count = s.count;
-        sw.padded = s.padded(), sw.groups = s.groups();
-        sw.codes = base + s.base, sw.code_stride = s.row_stride;
-        sw.scale_type = s.scale_type;
-        if (s.scale_type != format::ScaleType::none)
-          sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
-        sw.zero_type = s.zero_type;
-        if (s.zero_type != format::ZeroType::midpoint)
-          sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
-        sw.levels = s.levels;
-        w.slabs.push_back(sw);
-      }
-      if (l.bias.present()) w.bias = c_.floats(l.bias).data();
-      if (l.input_centre.present()) w.input_centre = c_.floats(l.input_centre).data();
-      if (l.thresholds.present()) w.thresholds = c_.floats(l.thresholds).data();
-      out_.linears.push_back(std::move(w));
-    }
+    for (const format::Linear& l : m_.linears) out_.linears.push_back(resolve(l));
     return {};
+  }
+
+  LinearWeights resolve(const format::Linear& l) const {
+    const auto* base = reinterpret_cast<const uint8_t*>(c_.segment(l.segment).data());
+    LinearWeights w;
+    w.name = l.name, w.rows = l.rows, w.cols = l.cols, w.layout = l.layout;
+    if (l.input_order >= 0) w.input_order = c_.uints(m_.input_orders[size_t(l.input_order)]).data();
+    for (const format::Slab& s : l.slabs) {
+      SlabWeights sw;
+      sw.code = s.code, sw.group = s.group, sw.first = s.first_channel, sw.count = s.count;
+      sw.padded = s.padded(), sw.groups = s.groups();
+      sw.codes = base + s.base, sw.code_stride = s.row_stride;
+      sw.scale_type = s.scale_type;
+      if (s.scale_type != format::ScaleType::none)
+        sw.scales = base + s.scale_base, sw.scale_stride = s.scale_stride;
+      sw.zero_type = s.zero_type;
+      if (s.zero_type != format::ZeroType::midpoint)
+        sw.zeros = base + s.zero_base, sw.zero_stride = s.zero_stride;
+      sw.levels = s.levels;
+      w.slabs.push_back(sw);
+    }
+    if (l.bias.present()) w.bias = c_.floats(l.bias).data();
+    if (l.input_centre.present()) w.input_centre = c_.floats(l.input_centre).data();
+    if (l.thresholds.present()) w.thresholds = c_.floats(l.thresholds).data();
+    return w;
   }
 
   Status linear(const LinearWeights*& slot, int32_t index, const std::string& what, uint32_t rows,
@@ -158,10 +162,59 @@ class Resolver {
       if (id < 0 || uint32_t(id) >= c.vocab_size)
         return fail(Code::corrupt, "eos id ", id, " is out of range");
     }
+    return {};
+  }
+
+  /// A layer has a codebook for each KV head, all of one size, or none.
+  Status codebooks() {
+    const Config& c = m_.config;
     for (const format::Codebook& b : m_.codebooks) {
-      if (b.layer >= m_.layers.size() || b.kv_head >= c.kv_head_count || b.dim != c.head_dim) {
-        return fail(Code::corrupt, "a codebook for layer ", b.layer, ", KV head ", b.kv_head, ", dimension ",
-                    b.dim, " does not fit the model");
+      const std::string where = cat("the codebook of layer ", b.layer, ", KV head ", b.kv_head, " ");
+      if (b.layer >= out_.layers.size() || b.kv_head >= c.kv_head_count || b.centres.cols != c.head_dim) {
+        return fail(Code::corrupt, where, "(dimension ", b.centres.cols, ") does not fit the model");
+      }
+      const LinearWeights centres = resolve(b.centres);
+      const SlabWeights& s = centres.slabs.front();
+      if (centres.layout != Layout::panel || centres.slabs.size() != 1 || s.code != CodeType::u8 ||
+          s.scale_type != format::ScaleType::f16 || s.zeros != nullptr || !s.levels.empty() ||
+          centres.bias != nullptr || centres.input_order != nullptr || centres.thresholds != nullptr) {
+        return fail(Code::unsupported, where, "is not one slab of 8-bit codes in panels");
+      }
+      if (centres.rows % 16 != 0 || centres.rows > kMostCentroids) {
+        return fail(Code::unsupported, where, "has ", centres.rows, " centroids; a multiple of 16, at most ",
+                    kMostCentroids, ", was expected");
+      }
+      const float* upper = c_.floats(b.whitening).data();
+      const uint32_t stride = round_up(c.head_dim, format::kChannelPadding);
+      for (uint32_t i = 0; i < c.head_dim; ++i) {
+        for (uint32_t j = 0; j < stride; ++j) {
+          const float v = upper[i * stride + j];
+          if (!std::isfinite(v) || (j == i && !(v > 0.0f)) || ((j < i || j >= c.head_dim) && v != 0.0f)) {
+            return fail(Code::corrupt, where, "has ", v, " at row ", i, ", column ", j,
+                        " of its whitening, which is no upper factor");
+          }
+        }
+      }
+      auto& books = out_.layers[b.layer].codebooks;
+      books.resize(c.kv_head_count);
+      if (books[b.kv_head].whitening != nullptr) return fail(Code::corrupt, where, "is there twice");
+      const float* offset = c_.floats(b.offset).data();
+      for (uint32_t i = 0; i < c.head_dim; ++i) {
+        if (!std::isfinite(offset[i]))
+          return fail(Code::corrupt, where, "has ", offset[i], " at index ", i, " of its offset");
+      }
+      books[b.kv_head] = {centres, upper, offset};
+    }
+    for (size_t i = 0; i < out_.layers.size(); ++i) {
+      const auto& books = out_.layers[i].codebooks;
+      for (size_t h = 0; h < books.size(); ++h) {
+        if (books[h].whitening == nullptr || books[h].centres.rows != books[0].centres.rows) {
+          return fail(Code::corrupt, "layer ", i, " has codebooks, but none for KV head ", h,
+                      " as large as the first");
+        }
+      }
+      if (!books.empty() && out_.layers[i].sliding_window != 0) {
+        return fail(Code::unsupported, "layer ", i, " has codebooks and a sliding window");
       }
     }
     return {};
@@ -251,6 +304,7 @@ Result<Weights> Weights::create(const Container& container) {
   out.layers.reserve(m.layers.size());
   for (size_t i = 0; i < m.layers.size(); ++i) MINNOW_TRY(r.layer(i));
   MINNOW_TRY(r.ends());
+  MINNOW_TRY(r.codebooks());
   return out;
 }
 

@@ -50,6 +50,17 @@ struct LinearWeights {
   uint64_t weight_count() const { return uint64_t{rows} * cols; }
 };
 
+/// Of a codebook; so many bits fit two vector registers.
+inline constexpr uint32_t kMostCentroids = 1024;
+
+/// What the keys of a KV head are taken for where only their rank matters. A key k before rotation belongs to
+/// the centre nearest to k L + offset.
+struct Codebook {
+  LinearWeights centres;             // (centroids, head_dim), panels of 8-bit codes
+  const float* whitening = nullptr;  // (head_dim, padded head_dim): U = L^T, upper
+  const float* offset = nullptr;     // (head_dim)
+};
+
 struct NormWeights {
   const float* weight = nullptr;
   const float* bias = nullptr;
@@ -70,6 +81,7 @@ struct LayerWeights {
   const float* gate_thresholds = nullptr;
   uint32_t sliding_window = 0;
   const format::Rope* rope = nullptr;  ///< nullptr: this layer does not rotate
+  std::vector<Codebook> codebooks;     ///< by KV head; empty: this layer has none
 };
 
 /// Ranges and contradictions of a config by itself. The compressor asks before it writes.

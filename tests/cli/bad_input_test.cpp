@@ -213,9 +213,16 @@ std::vector<Case> cases() {
          write_bytes(dir.file("m.mnw"), good_mnw());
          return std::vector<std::string>{"complete", "-m", dir.file("m.mnw"), "-p", "a", "--sparsity", "on"};
        }});
-  c.push_back(meta("codebook that does not fit", "does not hold 1024 centroids", [](Metadata& m) {
-    m.codebooks.push_back({0, 0, 1024, 16, {1, format::DType::f32, 0, 3}, {}, {}});
-  }));
+  c.push_back(
+      {"retrieval without codebooks", "this model has no codebooks; make some with", [](const TempDir& dir) {
+         write_bytes(dir.file("m.mnw"), good_mnw());
+         return std::vector<std::string>{"complete", "-m", dir.file("m.mnw"), "-p", "a", "--retrieval", "on"};
+       }});
+  c.push_back({"1,000 centroids", "1000 centroids were asked for; a multiple of 16", [](const TempDir& dir) {
+                 write_bytes(dir.file("m.mnw"), good_mnw());
+                 return std::vector<std::string>{"compress",    dir.file("m.mnw"), "-o",  dir.file("n.mnw"),
+                                                 "--retrieval", "--centroids",     "1000"};
+               }});
   // Values
   c.push_back(mnw("NaN in a norm", "attn_norm.weight holds a value that is not finite", [](Bytes& b) {
     edit_metadata(b, [](Metadata& m, Bytes& file) {

@@ -36,7 +36,7 @@ Result<BudgetReport> compress_fixture(const std::string& source, const MlwqOptio
   EXPECT_TRUE(imported.ok()) << imported.status().message();
   CompressOptions pack;
   pack.threads = 2;
-  return compress_to_budget(*imported, o, pack, nullptr, path);
+  return compress_to_budget(*imported, o, pack, {}, path);
 }
 
 class Budget : public ::testing::TestWithParam<std::string> {};
@@ -317,7 +317,7 @@ TEST(BudgetRuns, WeightsThatAreNotNumbersAreRefused) {
     o.method = method;
     auto imported = import_model(dir.file("model"));
     Status status = imported.ok() ? Status() : std::move(imported).status();
-    if (status.ok()) status = compress_to_budget(*imported, o, {}, nullptr, dir.file("m.mnw")).status();
+    if (status.ok()) status = compress_to_budget(*imported, o, {}, {}, dir.file("m.mnw")).status();
     ASSERT_FALSE(status.ok());
     EXPECT_THAT(status.message(), HasSubstr("not finite"));
     EXPECT_FALSE(std::filesystem::exists(dir.file("m.mnw")));

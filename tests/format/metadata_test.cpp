@@ -80,7 +80,7 @@ Metadata everything() {
   }
   m.positions = f.tensor();
   m.final_norm = f.norm();
-  m.codebooks.push_back({f.next(), f.next(), f.next(), f.next(), f.tensor(), f.tensor(), f.tensor()});
+  m.codebooks.push_back({f.next(), f.next(), linear, f.tensor(), f.tensor()});
   m.eos_ids = {2, 7, -1};
   m.parameters = uint64_t{f.next()} << 40;
   m.provenance = {"source", "license", "tool", "settings"};
@@ -191,11 +191,10 @@ void same(const Metadata& a, const Metadata& b) {
   ASSERT_EQ(a.codebooks.size(), b.codebooks.size());
   for (size_t i = 0; i < a.codebooks.size(); ++i) {
     const Codebook &x = a.codebooks[i], &y = b.codebooks[i];
-    EXPECT_EQ((std::array{x.layer, x.kv_head, x.centroids, x.dim}),
-              (std::array{y.layer, y.kv_head, y.centroids, y.dim}));
-    same(x.values, y.values);
-    same(x.scales, y.scales);
+    EXPECT_EQ((std::array{x.layer, x.kv_head}), (std::array{y.layer, y.kv_head}));
+    same(x.centres, y.centres);
     same(x.whitening, y.whitening);
+    same(x.offset, y.offset);
   }
   EXPECT_EQ(a.eos_ids, b.eos_ids);
   EXPECT_EQ(a.parameters, b.parameters);

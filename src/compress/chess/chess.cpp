@@ -1,11 +1,8 @@
 #include "compress/chess/chess.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <optional>
 
@@ -13,11 +10,9 @@
 #include "compress/chess/allocation.h"
 #include "compress/chess/statistics.h"
 #include "compress/json.h"
-#include "compress/sample.h"
+#include "compress/runtime_text.h"
 #include "exec/float_gemm.h"
-#include "format/tokenizer_view.h"
 #include "sampling/sampler.h"
-#include "text/tokenizer.h"
 
 namespace minnow::compress {
 namespace {
@@ -43,47 +38,29 @@ class Calibrator {
   static Result<std::unique_ptr<Calibrator>> create(const std::string& input,
                                                     const SparsityOptions& options) {
     std::unique_ptr<Calibrator> c(new Calibrator(options));
-    MINNOW_ASSIGN(MappedFile file, MappedFile::open(input));
-    auto opened = format::Container::open(std::move(file));
-    if (!opened.ok()) return std::move(opened).status().within(input);
-    c->container_ = std::make_unique<format::Container>(std::move(opened).value());
-    MINNOW_ASSIGN(c->pool_, ThreadPool::create(options.threads));
-    auto weights = model::Weights::create(*c->container_);
-    if (!weights.ok()) return std::move(weights).status().within(input);
-    c->weights_ = std::make_unique<model::Weights>(std::move(weights).value());
+    MINNOW_ASSIGN(c->model_, OpenModel::open(input, options.threads));
+    c->weights_ = c->model_.weights.get();
     c->thresholds_.resize(c->weights_->layers.size());
     c->norms_.resize(c->weights_->layers.size());
     MINNOW_TRY(c->plan());
     return c;
   }
 
-  const format::Container& container() const { return *container_; }
-  ThreadPool& pool() { return *pool_; }
+  const format::Container& container() const { return *model_.container; }
+  ThreadPool& pool() { return *model_.pool; }
   size_t layers() const { return weights_->layers.size(); }
   bool gated() const { return weights_->config().ffn == format::FfnKind::gated; }
 
   Status sequences() {
-    if (!options_.calibration.empty()) {
-      const auto bytes = container_->tokenizer();
-      if (bytes.empty()) {
-        return fail(Code::unsupported,
-                    "the model has no tokenizer, so calibration text cannot be read; leave out "
-                    "--calibration, and minnow samples tokens from the model itself");
-      }
-      MINNOW_ASSIGN(format::TokenizerView view, format::TokenizerView::open(bytes));
-      MINNOW_ASSIGN(const auto tokenizer, text::Tokenizer::create(std::move(view)));
-      const uint32_t length = std::min(options_.length, weights_->config().max_context);
-      MINNOW_ASSIGN(sequences_, sequences_from_text(*tokenizer, options_.calibration, length,
-                                                    (options_.tokens + length - 1) / length));
-      return {};
-    }
-    SampleOptions s;
-    s.length = std::min(options_.length, weights_->config().max_context);
-    s.count = (options_.tokens + s.length - 1) / s.length, s.seed = options_.seed;
-    s.progress = [&](uint64_t done, uint64_t total) {
+    RuntimeText text;
+    text.files = options_.calibration;
+    text.length = std::min(options_.length, weights_->config().max_context);
+    text.tokens = options_.tokens;
+    text.seed = options_.seed;
+    text.progress = [&](uint64_t done, uint64_t total) {
       return report("sparsity, sampling text", done, total);
     };
-    MINNOW_ASSIGN(sequences_, sample_sequences(*plan_, container_->metadata().bos_id, s, *pool_));
+    MINNOW_ASSIGN(sequences_, runtime_text(model_, *plan_, text));
     return {};
   }
 
@@ -92,7 +69,7 @@ class Calibrator {
     for (size_t l = 0; l < layers(); ++l) {
       for (const Role r : {Role::q, Role::o, Role::gate, Role::down}) {
         const auto* w = linear_of(weights_->layers[l], r);
-        if (w != nullptr) norms_[l][size_t(r)] = input_norms(*w, plan_->kernels, *pool_);
+        if (w != nullptr) norms_[l][size_t(r)] = input_norms(*w, plan_->kernels, *model_.pool);
       }
     }
     statistics_.resize(layers());
@@ -246,7 +223,7 @@ class Calibrator {
     o.probe = probe;
     o.sparsity = o.mask_prompts = masks;
     o.logit_rows = logit_rows;
-    return Decoder::create(*plan_, *pool_, o);
+    return Decoder::create(*plan_, *model_.pool, o);
   }
 
   Status run(const char* stage, exec::Probe* probe) {
@@ -358,9 +335,8 @@ class Calibrator {
   }
 
   const SparsityOptions& options_;
-  std::unique_ptr<format::Container> container_;
-  std::unique_ptr<ThreadPool> pool_;
-  std::unique_ptr<model::Weights> weights_;
+  OpenModel model_;
+  model::Weights* weights_ = nullptr;
   std::unique_ptr<model::Plan> plan_;
   Thresholds thresholds_;  // what the plan masks with
   std::vector<std::vector<float>> slab_order_;
@@ -425,20 +401,10 @@ Result<CompressReport> add_sparsity(const std::string& input, const SparsityOpti
                                output);
 }
 
-Result<CompressReport> through_dense_file(
-    const std::string& output, const SparsityOptions& options,
-    const std::function<Result<CompressReport>(const std::string& path)>& write) {
+Result<CompressReport> try_sparsity(const std::string& input, const SparsityOptions& options,
+                                    const std::string& output) {
   MINNOW_TRY(check(options));
-  const std::string dense = cat(output, ".dense.", static_cast<uint64_t>(::getpid()));
-  auto report = write(dense);
-  if (report.ok()) report = add_sparsity(dense, options, output);
-  std::remove(dense.c_str());
-  return report;
-}
-
-Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptions& options) {
-  MINNOW_TRY(check(options));
-  MINNOW_ASSIGN(const auto calibrator, Calibrator::create(path, options));
+  MINNOW_ASSIGN(const auto calibrator, Calibrator::create(input, options));
   const format::Config& c = calibrator->container().metadata().config;
   // Values that nothing shares, as calibration gives them.
   Thresholds all(calibrator->layers());
@@ -451,18 +417,14 @@ Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptio
     if (calibrator->gated()) fill(l.gate, c.ffn_size);
     if (calibrator->gated() && options.method == SparsityMethod::best) fill(l[Role::gate], c.hidden_size);
   }
-  const std::string trial = cat(path, ".sparse.", static_cast<uint64_t>(::getpid()));
-  auto report = write_with_thresholds(calibrator->container(), all,
-                                      Json{{"share", 0.123456789012345678},
-                                           {"method", "oracle"},
-                                           {"least_rows", 0.123456789012345678},
-                                           {"least_inputs", 0.123456789012345678},
-                                           {"channel_weight", "mean_abs"}}
-                                          .dump(),
-                                      calibrator->pool(), trial);
-  std::remove(trial.c_str());
-  if (!report.ok()) return report.status();
-  return report->file_bytes;
+  return write_with_thresholds(calibrator->container(), all,
+                               Json{{"share", 0.123456789012345678},
+                                    {"method", "oracle"},
+                                    {"least_rows", 0.123456789012345678},
+                                    {"least_inputs", 0.123456789012345678},
+                                    {"channel_weight", "mean_abs"}}
+                                   .dump(),
+                               calibrator->pool(), output);
 }
 
 }  // namespace minnow::compress

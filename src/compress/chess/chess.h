@@ -54,12 +54,8 @@ double nominal_activated_fraction(const format::Config& config, size_t layers, d
 Result<CompressReport> add_sparsity(const std::string& input, const SparsityOptions& options,
                                     const std::string& output);
 
-/// The same for a model that `write` brings into a file, which is removed afterwards.
-Result<CompressReport> through_dense_file(
-    const std::string& output, const SparsityOptions& options,
-    const std::function<Result<CompressReport>(const std::string& path)>& write);
-
-/// Bytes of the file at `path` once it has thresholds.
-Result<uint64_t> size_with_sparsity(const std::string& path, const SparsityOptions& options);
+/// The same with thresholds of any values, in no time: a file as large as add_sparsity() would write.
+Result<CompressReport> try_sparsity(const std::string& input, const SparsityOptions& options,
+                                    const std::string& output);
 
 }  // namespace minnow::compress

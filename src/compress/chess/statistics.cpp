@@ -99,6 +99,9 @@ void FirstPass::see(uint32_t layer, Place place, const float* x, size_t stride, 
     case Place::inner:
       weigh(Role::down);
       break;
+    case Place::far_key:
+    case Place::far_query:
+      break;
   }
 }
 

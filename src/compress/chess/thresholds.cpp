@@ -69,7 +69,9 @@ class Rewriter {
     MINNOW_TRY(linears());
     MINNOW_TRY(small_tensors());
     for (format::Codebook& b : m_.codebooks) {
-      for (format::TensorRef* t : {&b.values, &b.scales, &b.whitening}) MINNOW_TRY(other_segment(t->segment));
+      MINNOW_TRY(other_segment(b.centres.segment));
+      MINNOW_TRY(other_segment(b.whitening.segment));
+      MINNOW_TRY(other_segment(b.offset.segment));
     }
     if (m_.tokenizer_segment >= 0) {
       auto segment = static_cast<uint32_t>(m_.tokenizer_segment);
@@ -197,8 +199,10 @@ class Rewriter {
       index = found->second;
       return {};
     }
-    MINNOW_TRY(writer_.begin_segment(c_.metadata().segments[index].kind, false));
-    MINNOW_TRY(writer_.append(c_.segment(index)));
+    const format::Segment& s = c_.metadata().segments[index];
+    MINNOW_TRY(writer_.begin_segment(s.kind, false));
+    const uint64_t slack = s.kind == format::SegmentKind::codebook ? format::kSlabSlack : 0;  // comes anew
+    MINNOW_TRY(writer_.append(c_.segment(index).first(s.size - slack)));
     MINNOW_ASSIGN(const uint32_t to, writer_.end_segment());
     renamed_.emplace(index, to);
     index = to;

@@ -1,0 +1,27 @@
+// Ways to select positions that are measured against the codebooks: they look at the whole KV cache, so they
+// say what a selection costs in quality, not what it costs in time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "exec/retrieval.h"
+#include "model/plan.h"
+
+namespace minnow::bench {
+
+/// One arm: "dense", "vq" (the model's codebooks) or a selector.
+struct Arm {
+  std::string name;
+  exec::RetrievalOptions options;
+  std::unique_ptr<exec::Selector> selector;
+};
+
+/// From NAME[:key=value,...]. Names: dense; vq; exact (top k of the true scores); far (of the scores as if
+/// all keys were kFarDistance away, without codebooks); pages (Quest: upper bounds of pages of 16); rerank
+/// (true scores of `wide` times as many keys that codebooks chose). Keys: fraction, mass, dense (layers),
+/// budget, wide. Throws std::invalid_argument.
+Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type);
+
+}  // namespace minnow::bench

@@ -1,0 +1,78 @@
+// Attention over the few keys of a long context that matter (A2ATS, arXiv 2502.12665, with what
+// docs/retrieval.md changes).
+//
+// Far keys are scored as if all lay kFarDistance positions back: then a key's score does not depend on where
+// it lies, and its nearest centroid, found once when it is written, stands for it. A token scores the
+// centroids, takes the best for each query head, and attends exactly to the keys that belong to them, to the
+// first kSinks and to the last kWindow positions. All heads of a group attend to what any of them wants.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "exec/attention.h"
+#include "exec/workspace.h"
+#include "kv/cache.h"
+#include "kv/index.h"
+#include "model/plan.h"
+
+namespace minnow::exec {
+
+inline constexpr uint32_t kFarDistance = 2048, kSinks = 8, kWindow = 64;
+
+/// Decides in place of the codebooks, for measurements. Threads call it for several KV heads at a time.
+class Selector {
+ public:
+  struct Request {
+    uint32_t layer = 0, kv_head = 0, position = 0;
+    const float* q = nullptr;      ///< (heads of the group, padded head_dim), rotated by the position
+    const float* far_q = nullptr;  ///< the same, rotated by kFarDistance
+    kv::RowView rows;
+    const uint16_t* ids = nullptr;  ///< centroids of the keys; null: the layer has no codebooks
+  };
+  virtual ~Selector() = default;
+  /// Writes positions of [first, end), ascending, and returns how many.
+  virtual size_t select(const Request& request, uint32_t first, uint32_t end, uint32_t* list) = 0;
+};
+
+struct RetrievalOptions {
+  bool on = false;               ///< tokens behind at least `from` positions attend to what they select
+  uint32_t from = 4096;          ///< shorter contexts are attended to whole
+  float fraction = 0.02f;        ///< of all positions, that a query head takes at most
+  uint32_t budget = 0;           ///< and no more than so many; 0: no bound
+  float mass = 1.0f;             ///< a head stops where so much of its estimated attention is covered
+  uint32_t dense_layers = 0;     ///< the first so many attend to everything
+  Selector* selector = nullptr;  ///< null: codebooks decide
+};
+
+/// What was attended to since creation, over all layers with retrieval, KV heads and tokens that retrieved.
+struct RetrievalCounts {
+  uint64_t tokens = 0, attended = 0, seen = 0;
+};
+
+/// A session's side of it.
+struct Retrieval {
+  RetrievalOptions options;
+  kv::Index index;
+  RetrievalCounts counts;
+  uint64_t attended_last = 0;  ///< rows, of the last token that selected
+  /// Whether a chunk's tokens select what they attend to.
+  bool serves(const Chunk& chunk) const {
+    return options.on && chunk.m == 1 && !chunk.lockstep && chunk.position >= options.from;
+  }
+};
+
+/// A thread's scratch; the most pieces a selection of a context is cut into.
+size_t retrieval_scratch_bytes(const model::Plan& plan);
+size_t most_selected_pieces(uint32_t context);
+
+/// Ids of the chunk's keys, from ws.far_k.
+void index_keys(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Index& index,
+                uint32_t layer, const Chunk& chunk);
+
+/// ws.attn (1, heads * head_dim) as attend() makes it, over the positions that the token selects; the token's
+/// own key gets its id.
+void attend_selected(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
+                     Retrieval& retrieval, uint32_t layer, const Chunk& chunk);
+
+}  // namespace minnow::exec

@@ -1,0 +1,380 @@
+// Attention over selected keys, on whole models (papers' acceptance tests; docs/retrieval.md).
+#include "exec/retrieval.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/checked.h"
+#include "base/cpu.h"
+#include "compress/a2ats/codebooks.h"
+#include "compress/runtime_text.h"
+#include "exec/decoder.h"
+#include "exec/float_gemm.h"
+#include "support/fixtures.h"
+
+namespace minnow::testing {
+namespace {
+
+using compress::CodebookOptions;
+using compress::OpenModel;
+using ::testing::HasSubstr;
+
+CodebookOptions small_codebooks() {
+  CodebookOptions o;
+  o.centroids = 64, o.tokens = 512, o.random_tokens = 256, o.length = 128, o.threads = 2;
+  return o;
+}
+
+/// A fixture with codebooks in a file that goes away with the process.
+class WithCodebooks {
+ public:
+  explicit WithCodebooks(const std::string& source) {
+    compress::CompressOptions plain;
+    compress(source, dir_.file("plain.mnw"), compress::Storage::w8, 32);
+    const auto report = compress::add_codebooks(dir_.file("plain.mnw"), small_codebooks(), path());
+    EXPECT_TRUE(report.ok()) << report.status().message();
+  }
+  std::string path() const { return dir_.file("model.mnw"); }
+
+ private:
+  TempDir dir_;
+};
+
+const std::string& tiny_with_codebooks() {
+  static const WithCodebooks model(MINNOW_TEST_DATA "/arch/llama-tied-gqa");
+  static const std::string path = model.path();
+  return path;
+}
+
+struct Opened {
+  OpenModel model;
+  model::Plan plan;
+  explicit Opened(const std::string& path, uint32_t threads = 2, uint32_t isa = detect_isa())
+      : model(std::move(OpenModel::open(path, threads)).value()),
+        plan(std::move(model::Plan::create(*model.weights, isa, exec::float_gemm_available())).value()) {}
+
+  exec::Decoder decoder(const exec::RetrievalOptions& retrieval, uint32_t chunk = 64,
+                        kv::Type kv = kv::Type::f32, uint32_t context = 512) const {
+    exec::DecoderOptions o;
+    o.context = context, o.chunk = chunk, o.kv = kv, o.retrieval = retrieval;
+    return std::move(exec::Decoder::create(plan, *model.pool, o)).value();
+  }
+};
+
+exec::RetrievalOptions selecting(float fraction, uint32_t from = 0) {
+  exec::RetrievalOptions o;
+  o.on = true, o.from = from, o.fraction = fraction;
+  return o;
+}
+
+std::vector<float> decode(exec::Decoder& d, std::span<const int32_t> tokens) {
+  for (const int32_t t : tokens) EXPECT_TRUE(d.forward({&t, 1}).ok());
+  return {d.logits().begin(), d.logits().end()};
+}
+
+/// A prompt at once, then tokens one by one.
+std::vector<float> run(exec::Decoder& d, const std::vector<int32_t>& tokens, size_t prompt) {
+  EXPECT_TRUE(d.forward(std::span(tokens).first(prompt)).ok());
+  return decode(d, std::span(tokens).subspan(prompt));
+}
+
+TEST(Retrieval, TakingEverythingIsDense) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(400);
+  for (const kv::Type kv : {kv::Type::f32, kv::Type::f16, kv::Type::q8}) {
+    auto dense = o.decoder({}, 64, kv), all = o.decoder(selecting(1.0f), 64, kv);
+    const auto expected = run(dense, tokens, 300), got = run(all, tokens, 300);
+    // q8 rounds weights by tiles, which begin elsewhere in pieces of a list.
+    EXPECT_LT(relative_difference(got, expected), kv == kv::Type::q8 ? 0.02 : 1e-4) << int(kv);
+    EXPECT_EQ(all.retrieval_counts().attended, all.retrieval_counts().seen);
+    EXPECT_EQ(all.retrieval_counts().tokens, 100u);
+  }
+}
+
+TEST(Retrieval, SinksAndWindowHoldShortContextsWhole) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(exec::kSinks + exec::kWindow);
+  auto dense = o.decoder({}), few = o.decoder(selecting(1e-6f));
+  EXPECT_LT(relative_difference(run(few, tokens, 1), run(dense, tokens, 1)), 1e-4);
+  for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
+    const auto list = few.selected(h);
+    ASSERT_EQ(list.size(), tokens.size());  // nothing twice
+    for (uint32_t p = 0; p < list.size(); ++p) EXPECT_EQ(list[p], p);
+  }
+}
+
+TEST(Retrieval, UnionsLieBetweenOneHeadsKeysAndAllOfTheirs) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(400);
+  const float fraction = 0.1f;
+  auto d = o.decoder(selecting(fraction));
+  run(d, tokens, 200);
+  for (size_t i = 0; i < 50; ++i) {
+    const int32_t t = tokens[i];
+    ASSERT_TRUE(d.forward({&t, 1}).ok());
+    const uint32_t n = d.position(), k = static_cast<uint32_t>(fraction * static_cast<float>(n));
+    for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
+      const auto list = d.selected(h);
+      ASSERT_TRUE(std::adjacent_find(list.begin(), list.end(), std::greater_equal<>()) == list.end());
+      for (uint32_t p = 0; p < exec::kSinks; ++p) ASSERT_EQ(list[p], p);
+      for (uint32_t p = 0; p < exec::kWindow; ++p) ASSERT_EQ(list[list.size() - 1 - p], n - 1 - p);
+      const size_t far = list.size() - exec::kSinks - exec::kWindow;
+      EXPECT_GE(far, k);
+      EXPECT_LE(far, size_t{k} * o.plan.config->group_size());
+    }
+  }
+}
+
+TEST(Retrieval, TheSameKeyHasTheSameIdEverywhere) {
+  const Opened o(tiny_with_codebooks());
+  const std::vector<int32_t> tokens(100, 42);  // in the first layer a key is its token's alone
+  auto d = o.decoder(selecting(0.1f));
+  run(d, tokens, 70);
+  for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
+    const uint16_t* ids = d.index().ids(0, h);
+    for (uint32_t p = 1; p < tokens.size(); ++p) EXPECT_EQ(ids[p], ids[0]) << p;
+  }
+  const auto other = some_tokens(100);
+  auto e = o.decoder(selecting(0.1f));
+  run(e, other, 70);
+  std::set<uint16_t> seen(e.index().ids(0, 0), e.index().ids(0, 0) + other.size());
+  EXPECT_GT(seen.size(), 10u);
+}
+
+/// Unwhitened centroids, in double: what a far query is multiplied with.
+std::vector<std::vector<double>> plain_centres(const Opened& o, uint32_t layer, uint32_t head) {
+  const model::Codebook& book = o.plan.layers[layer].weights->codebooks[head];
+  const size_t dim = o.plan.config->head_dim, padded = round_up(dim, size_t{32});
+  std::vector<std::vector<double>> out;
+  std::vector<float> row(padded);
+  for (uint32_t i = 0; i < book.centres.rows; ++i) {
+    model::dequantise_row(book.centres, i, o.plan.kernels, row.data());
+    std::vector<double> c(dim);
+    for (size_t j = dim; j-- > 0;) {  // c L + offset = row, column after column from the last
+      double v = double{row[j]} - double{book.offset[j]};
+      for (size_t k = j + 1; k < dim; ++k) v -= c[k] * double{book.whitening[j * padded + k]};
+      c[j] = v / double{book.whitening[j * padded + j]};
+    }
+    out.push_back(c);
+  }
+  return out;
+}
+
+/// Takes what the definition says: the best keys by far query times centroid.
+class ByDefinition : public exec::Selector {
+ public:
+  ByDefinition(const Opened& o, float fraction) : o_(o), fraction_(fraction) {}
+  size_t select(const Request& r, uint32_t first, uint32_t end, uint32_t* list) override {
+    const model::Config& c = *o_.plan.config;
+    const size_t padded = round_up(size_t{c.head_dim}, size_t{32});
+    const auto centres = plain_centres(o_, r.layer, r.kv_head);
+    std::set<uint32_t> keys;
+    for (size_t g = 0; g < c.group_size(); ++g) {
+      std::vector<double> scores(centres.size());
+      for (size_t i = 0; i < centres.size(); ++i) {
+        for (size_t j = 0; j < c.head_dim; ++j) scores[i] += double{r.far_q[g * padded + j]} * centres[i][j];
+      }
+      std::vector<uint32_t> order;
+      for (uint32_t p = first; p < end; ++p) order.push_back(p);
+      std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+        return r.ids[a] == r.ids[b] ? a > b : scores[r.ids[a]] > scores[r.ids[b]];
+      });
+      const auto most = static_cast<size_t>(fraction_ * static_cast<float>(r.position + 1));
+      keys.insert(order.begin(), order.begin() + static_cast<long>(std::min(most, order.size())));
+    }
+    std::copy(keys.begin(), keys.end(), list);
+    return keys.size();
+  }
+
+ private:
+  const Opened& o_;
+  float fraction_;
+};
+
+TEST(Retrieval, SelectsByFarQueryTimesCentroid) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(300);
+  auto options = selecting(0.1f);
+  auto own = o.decoder(options);
+  ByDefinition definition(o, options.fraction);
+  options.selector = &definition;
+  auto defined = o.decoder(options);
+  run(own, tokens, 290), run(defined, tokens, 290);
+  // Queries and centroids are rounded to eight bits, so that some keys at the border differ.
+  size_t common = 0, all = 0;
+  for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
+    const auto a = own.selected(h), b = defined.selected(h);
+    std::vector<uint32_t> both;
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+    common += both.size() - exec::kSinks - exec::kWindow, all += b.size() - exec::kSinks - exec::kWindow;
+  }
+  EXPECT_GT(static_cast<double>(common), 0.9 * static_cast<double>(all));
+}
+
+TEST(Retrieval, IdsAndLogitsDoNotDependOnThreadsNorChunks) {
+  const auto tokens = some_tokens(260);
+  const Opened one(tiny_with_codebooks(), 1), three(tiny_with_codebooks(), 3);
+  auto a = one.decoder(selecting(0.1f), 64), b = three.decoder(selecting(0.1f), 64);
+  EXPECT_EQ(run(a, tokens, 200), run(b, tokens, 200));
+  // In chunks of another length keys themselves differ in the last bits.
+  auto c = three.decoder(selecting(0.1f), 7);
+  run(c, tokens, 200);
+  size_t same = 0;
+  for (uint32_t p = 0; p < tokens.size(); ++p) same += a.index().ids(0, 1)[p] == c.index().ids(0, 1)[p];
+  EXPECT_GE(same + 2, tokens.size());
+}
+
+TEST(Retrieval, RewindingGoesBackToTheSameChoice) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(300), other = some_tokens(80, 9);
+  auto straight = o.decoder(selecting(0.1f)), back = o.decoder(selecting(0.1f));
+  const auto expected = run(straight, tokens, 200);
+  run(back, tokens, 200);
+  back.rewind(220);
+  decode(back, other);
+  back.rewind(220);
+  EXPECT_EQ(decode(back, std::span(tokens).subspan(220)), expected);
+}
+
+TEST(Retrieval, CopiesTakeTheIndexAlong) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(300);
+  auto a = o.decoder(selecting(0.1f)), b = o.decoder(selecting(0.1f)), plain = o.decoder({});
+  run(a, tokens, 280);
+  ASSERT_TRUE(b.copy_from(a).ok());
+  EXPECT_EQ(decode(a, std::span(tokens).first(10)), decode(b, std::span(tokens).first(10)));
+  ASSERT_TRUE(plain.copy_from(a).ok());
+  const Status refused = b.copy_from(plain);
+  EXPECT_THAT(refused.message(), HasSubstr("without a retrieval index"));
+}
+
+TEST(Retrieval, BeginsWhereItWasTold) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(200);
+  auto dense = o.decoder({}), late = o.decoder(selecting(0.05f, 150));
+  EXPECT_EQ(run(late, {tokens.begin(), tokens.begin() + 150}, 100),
+            run(dense, {tokens.begin(), tokens.begin() + 150}, 100));
+  EXPECT_EQ(late.retrieval_counts().tokens, 0u);
+  decode(late, std::span(tokens).subspan(150));
+  EXPECT_EQ(late.retrieval_counts().tokens, 50u);
+  EXPECT_FALSE(o.decoder(selecting(0.05f, 512)).has_index()) << "no context of this session is long enough";
+  EXPECT_EQ(o.decoder(selecting(0.05f, 512)).index_bytes(), 0u);
+}
+
+TEST(Retrieval, EveryInstructionSetSelectsAlike) {
+  const auto tokens = some_tokens(260);
+  const Opened best(tiny_with_codebooks()), scalar(tiny_with_codebooks(), 2, kIsaScalar);
+  auto a = best.decoder(selecting(0.1f)), b = scalar.decoder(selecting(0.1f));
+  run(a, tokens, 200), run(b, tokens, 200);
+  size_t same = 0;
+  for (uint32_t p = 0; p < tokens.size(); ++p) same += a.index().ids(0, 0)[p] == b.index().ids(0, 0)[p];
+  EXPECT_GE(same + 2, tokens.size());
+}
+
+TEST(RetrievalSession, SwitchesAndCounts) {
+  const Engine engine = make_engine(2);
+  const Model model = load_model(engine, tiny_with_codebooks()), plain = load_model(engine, tiny_path());
+  minnow_session_params p = minnow_session_params_default();
+  EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_OFF);
+  p.context = 400, p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_from = 100, p.retrieval_fraction = 0.05f;
+  const auto create = [&](const Model& m) {
+    minnow_session* s = nullptr;
+    const minnow_status status = minnow_session_create(m.get(), &p, &s);
+    return std::pair(status, Session(s));
+  };
+  EXPECT_EQ(create(plain).first, MINNOW_UNSUPPORTED);
+  EXPECT_THAT(minnow_last_error(), HasSubstr("this model has no codebooks; make some with"));
+  for (const float wrong : {0.0f, -1.0f, 1.5f, NAN}) {
+    p.retrieval_fraction = wrong;
+    EXPECT_EQ(create(model).first, MINNOW_INVALID_ARGUMENT) << wrong;
+  }
+  p.retrieval_fraction = 0.05f;
+  const Session s = create(model).second;
+  ASSERT_NE(s, nullptr);
+  const auto stats = [](const Session& of) {
+    minnow_session_stats r{};
+    r.struct_size = sizeof r;
+    EXPECT_EQ(minnow_session_get_stats(of.get(), &r), MINNOW_OK);
+    return r;
+  };
+  prefill(s, some_tokens(300));
+  EXPECT_EQ(stats(s).tokens_retrieved, 0u);
+  EXPECT_EQ(stats(s).attended_fraction, 1.0);
+  const uint64_t index = stats(s).index_bytes;
+  // 3 layers, 2 KV heads: two bytes a position, four a centroid
+  EXPECT_GE(index, 3u * 2 * (400 * 2 + 64 * 4));
+  ASSERT_EQ(minnow_decode(s.get(), 5), MINNOW_OK);
+  EXPECT_EQ(stats(s).tokens_retrieved, 1u);
+  EXPECT_LT(stats(s).attended_fraction, 0.5);
+  EXPECT_GT(stats(s).attended_fraction, 72.0 / 301);
+  const uint64_t selecting_bytes = stats(s).bytes_per_token;
+  ASSERT_EQ(minnow_session_set_retrieval(s.get(), 0), MINNOW_OK);
+  EXPECT_GT(stats(s).bytes_per_token, selecting_bytes);
+  ASSERT_EQ(minnow_decode(s.get(), 6), MINNOW_OK);
+  EXPECT_EQ(stats(s).tokens_retrieved, 1u);
+  // A decoder made for scoring goes on as this one stood.
+  float score = 0.0f;
+  const int32_t token = 7;
+  ASSERT_EQ(minnow_score(s.get(), &token, 1, &score), MINNOW_OK);
+  EXPECT_EQ(stats(s).tokens_retrieved, 1u);
+  ASSERT_EQ(minnow_session_set_retrieval(s.get(), 1), MINNOW_OK);
+  minnow_session* forked = nullptr;
+  ASSERT_EQ(minnow_session_fork(s.get(), &forked), MINNOW_OK);
+  const Session fork(forked);
+  ASSERT_EQ(minnow_decode(s.get(), 8), MINNOW_OK);
+  ASSERT_EQ(minnow_decode(fork.get(), 8), MINNOW_OK);
+  EXPECT_EQ(logits_of(s), logits_of(fork));
+  const Session off = make_session(model, 400);
+  EXPECT_EQ(minnow_session_set_retrieval(off.get(), 1), MINNOW_UNSUPPORTED);
+  EXPECT_THAT(minnow_last_error(), HasSubstr("keeps no retrieval index"));
+}
+
+TEST(RetrievalSession, ThePlanCountsTheIndex) {
+  const Engine engine = make_engine(1);
+  minnow_session_params p = minnow_session_params_default();
+  p.context = 400, p.retrieval_from = 100;
+  minnow_plan_report with{}, without{};
+  with.struct_size = without.struct_size = sizeof with;
+  ASSERT_EQ(minnow_plan(engine.get(), tiny_with_codebooks().c_str(), &p, 0, &without), MINNOW_OK);
+  p.retrieval = MINNOW_RETRIEVAL_ON;
+  ASSERT_EQ(minnow_plan(engine.get(), tiny_with_codebooks().c_str(), &p, 0, &with), MINNOW_OK);
+  EXPECT_EQ(with.kv_cache - without.kv_cache, 3u * 2 * (400 * 2 + 64 * 4));
+  EXPECT_GT(with.workspace, without.workspace);
+}
+
+class EveryFamilyRetrieves : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EveryFamilyRetrieves, AndIsDenseWhenItTakesAll) {
+  const WithCodebooks file(std::string(MINNOW_TEST_DATA "/arch/") + GetParam());
+  const Opened o(file.path());
+  size_t layers = 0;
+  for (const auto& l : o.plan.layers) {
+    layers += !l.centroid_bias.empty();
+    EXPECT_TRUE(l.centroid_bias.empty() || l.weights->sliding_window == 0);
+  }
+  ASSERT_GT(layers, 0u);
+  const auto context = std::min(200u, o.plan.config->max_context);
+  const auto tokens = some_tokens(context - 10, 1, o.plan.config->vocab_size);
+  auto dense = o.decoder({}, 64, kv::Type::f32, context),
+       all = o.decoder(selecting(1.0f), 64, kv::Type::f32, context);
+  auto few = o.decoder(selecting(0.02f), 64, kv::Type::f32, context);
+  const auto expected = run(dense, tokens, tokens.size() - 20);
+  EXPECT_LT(relative_difference(run(all, tokens, tokens.size() - 20), expected), 1e-4);
+  EXPECT_LT(relative_difference(run(few, tokens, tokens.size() - 20), expected), INFINITY);
+  EXPECT_LT(few.retrieval_counts().attended, few.retrieval_counts().seen);
+}
+
+INSTANTIATE_TEST_SUITE_P(Arch, EveryFamilyRetrieves,
+                         ::testing::Values("llama-tied-gqa", "llama-rope3-bias", "gemma2", "gemma3",
+                                           "granite", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen3",
+                                           "smollm3-nope"),
+                         [](const auto& family) {
+                           std::string name = family.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace minnow::testing

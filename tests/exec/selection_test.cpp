@@ -1,0 +1,136 @@
+// Which keys query heads want: against sorting all of them.
+#include "exec/selection.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "kv/index.h"
+
+namespace minnow::testing {
+namespace {
+
+using exec::HeadBudget;
+using exec::Wanted;
+
+struct Case {
+  size_t centroids;
+  std::vector<uint16_t> ids;               // of keys
+  std::vector<uint32_t> counts;            // of centroids
+  std::vector<std::vector<float>> scores;  // of heads
+};
+
+Case random_case(size_t centroids, size_t keys, size_t heads, uint32_t seed) {
+  std::mt19937 rng(seed);
+  Case c{centroids, std::vector<uint16_t>(keys), std::vector<uint32_t>(centroids), {}};
+  for (uint16_t& id : c.ids) {
+    id = static_cast<uint16_t>(std::min(rng() % centroids, rng() % centroids));  // some have many
+    ++c.counts[id];
+  }
+  std::normal_distribution<float> normal;
+  for (size_t h = 0; h < heads; ++h) {
+    c.scores.emplace_back(centroids);
+    for (float& s : c.scores.back()) s = std::round(8.0f * normal(rng)) / 4.0f;  // ties
+  }
+  return c;
+}
+
+/// The first `most` keys by score, by number of centroid where scores are equal, the latest first in a
+/// centroid.
+std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
+  std::vector<uint32_t> keys(c.ids.size());
+  for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<uint32_t>(i);
+  std::sort(keys.begin(), keys.end(), [&](uint32_t a, uint32_t b) {
+    const float x = c.scores[head][c.ids[a]], y = c.scores[head][c.ids[b]];
+    if (x != y) return x > y;
+    if (c.ids[a] != c.ids[b]) return c.ids[a] < c.ids[b];
+    return a > b;
+  });
+  return {keys.begin(), keys.begin() + static_cast<long>(std::min(most, keys.size()))};
+}
+
+std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget) {
+  Wanted wanted;
+  wanted.clear(c.centroids);
+  std::vector<uint32_t> order(c.centroids);
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, order.data());
+  std::vector<uint32_t> list;
+  for (uint32_t i = 0; i < c.ids.size(); ++i) {
+    if ((wanted.bits()[c.ids[i] / 32] >> (c.ids[i] % 32) & 1) != 0) list.push_back(i);
+  }
+  list.resize(wanted.trim(c.ids.data(), list.data(), list.size()));
+  return list;
+}
+
+TEST(Selection, OneHeadTakesExactlyItsBestKeys) {
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
+    for (const uint32_t most : {0u, 1u, 17u, 300u, 2999u, 3000u, 9999u}) {
+      const auto list = selected(c, {.most = most});
+      const auto best = best_keys(c, 0, most);
+      EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), best) << seed << " " << most;
+      EXPECT_TRUE(std::is_sorted(list.begin(), list.end()));
+    }
+  }
+}
+
+TEST(Selection, AGroupTakesTheUnionOfItsHeads) {
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    const Case c = random_case(256, 5000, 5, seed);
+    const uint32_t most = 100;
+    const auto list = selected(c, {.most = most});
+    std::set<uint32_t> all;
+    for (size_t h = 0; h < c.scores.size(); ++h) all.merge(best_keys(c, h, most));
+    EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), all) << seed;
+    EXPECT_GE(list.size(), most);
+    EXPECT_LE(list.size(), most * c.scores.size());
+  }
+}
+
+TEST(Selection, MassStopsHeadsThatAreSure) {
+  Case c = random_case(64, 4000, 1, 7);
+  for (float& s : c.scores[0]) s = 0.0f;
+  c.scores[0][5] = 20.0f;  // nearly all of the attention
+  HeadBudget budget{.most = 2000, .least = 10, .mass = 0.9f, .unit = 1.44269504f};
+  EXPECT_EQ(selected(c, budget).size(), std::max(c.counts[5], 10u));
+  budget.least = 1500;
+  EXPECT_EQ(selected(c, budget).size(), 1500u);
+  c.scores[0][5] = 0.0f;  // all alike: nine tenths of them would be needed
+  EXPECT_EQ(selected(c, budget).size(), 2000u);
+}
+
+TEST(Selection, ScoresThatAreNotNumbersComeLast) {
+  Case c = random_case(64, 1000, 1, 3);
+  c.scores[0][7] = NAN;
+  c.scores[0][8] = NAN;
+  const auto list = selected(c, {.most = static_cast<uint32_t>(1000 - c.counts[7] - c.counts[8])});
+  for (const uint32_t i : list) EXPECT_TRUE(c.ids[i] != 7 && c.ids[i] != 8);
+  EXPECT_EQ(list.size(), 1000 - c.counts[7] - c.counts[8]);
+  std::fill(c.scores[0].begin(), c.scores[0].end(), NAN);
+  EXPECT_EQ(selected(c, {.most = 10}).size(), 10u);
+}
+
+TEST(RetrievalIndex, CountsFollowTheRange) {
+  auto index = std::move(kv::Index::create(2, 3, 100, 16)).value();
+  for (uint32_t p = 0; p < 100; ++p) index.ids(1, 2)[p] = static_cast<uint16_t>(p * 7 % 16);
+  const auto check = [&](uint32_t first, uint32_t end) {
+    std::vector<uint32_t> expected(16);
+    for (uint32_t p = first; p < end; ++p) ++expected[index.ids(1, 2)[p]];
+    const uint32_t* counts = index.counts(1, 2, first, end);
+    EXPECT_EQ(std::vector<uint32_t>(counts, counts + 16), expected) << first << " " << end;
+  };
+  check(8, 8), check(8, 40), check(8, 41), check(8, 90), check(8, 20), check(0, 20);
+  index.ids(1, 2)[10] = 3;  // written again
+  index.forget_counts();
+  check(0, 20);
+  auto copy = std::move(kv::Index::create(2, 3, 200, 16)).value();
+  copy.copy_from(index, 100);
+  EXPECT_TRUE(std::equal(index.ids(1, 2), index.ids(1, 2) + 100, copy.ids(1, 2)));
+}
+
+}  // namespace
+}  // namespace minnow::testing
