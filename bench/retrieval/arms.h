@@ -19,7 +19,7 @@ struct Arm {
 };
 
 /// From NAME[:key=value,...]. Names: dense; vq; exact (top k of the true scores); far (of the scores as if
-/// all keys were kFarDistance away, without codebooks); pages (Quest: upper bounds of pages of 16); rerank
+/// all keys were kFarDistance away, without codebooks); pages (Quest: upper bounds of pages of 16); parts
 /// (true scores of `wide` times as many keys that codebooks chose). Keys: fraction, mass, dense (layers),
 /// budget, wide. Throws std::invalid_argument.
 Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type);
