@@ -139,8 +139,8 @@ class Pages : public Selector {
   float fraction_;
 };
 
-/// Codes of parts: z = U k + o in its principal directions, these shared out to parts of about equal spread, each part
-/// the nearest of 2^bits centroids. Codebooks come from the first text seen.
+/// Codes of parts: z = U k + o in its principal directions, these shared out to parts of about equal spread,
+/// each part the nearest of 2^bits centroids. Codebooks come from the first text seen.
 class Parts : public Selector {
  public:
   struct Shape {
@@ -183,11 +183,11 @@ class Parts : public Selector {
 
  private:
   struct Book {
-    std::vector<std::vector<double>> axes;   // (dim, dim): principal directions
-    std::vector<std::vector<size_t>> dims;   // of each part
-    std::vector<compress::Matrix> centres;   // of each part
-    std::vector<uint16_t> codes;             // (positions, parts)
-    std::vector<uint64_t> seen;              // first bytes of each key that is coded: keys change from text to text
+    std::vector<std::vector<double>> axes;  // (dim, dim): principal directions
+    std::vector<std::vector<size_t>> dims;  // of each part
+    std::vector<compress::Matrix> centres;  // of each part
+    std::vector<uint16_t> codes;            // (positions, parts)
+    std::vector<uint64_t> seen;  // first bytes of each key that is coded: keys change from text to text
   };
 
   std::vector<float> z_of(const Request& r, uint32_t p) const {

@@ -92,6 +92,12 @@ MappedFile MappedFile::from_memory(std::span<const std::byte> bytes) {
   return out;
 }
 
+void MappedFile::forget() const {
+  // Nothing can have been written to these pages, so nothing is lost. A refusal only leaves them where they
+  // are.
+  if (map_ != nullptr) ::madvise(map_, map_size_, MADV_DONTNEED);
+}
+
 bool file_exists(const std::string& path) {
   struct stat st {};
   return ::stat(path.c_str(), &st) == 0;

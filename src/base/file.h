@@ -32,6 +32,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(bytes_.data()); }
   uint64_t size() const { return bytes_.size(); }
+  /// Takes mapped pages that were read out of the process's memory; reading brings them back. Nothing where
+  /// the memory is the caller's.
+  void forget() const;
 
  private:
   void* map_ = nullptr;

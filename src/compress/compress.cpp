@@ -108,6 +108,7 @@ class FileBuilder {
       MINNOW_ASSIGN(format::Slab slab, packer_.pack(in.weight, storage));
       out.slabs.push_back(std::move(slab));
     }
+    in.weight.forget();
     index = static_cast<int32_t>(m_.linears.size());
     biases_.push_back(&in.bias);
     m_.linears.push_back(std::move(out));

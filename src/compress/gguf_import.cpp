@@ -70,6 +70,7 @@ class GgufSource : public TensorSource {
 
   explicit GgufSource(GgufReader reader) : reader_(std::move(reader)) {}
   const GgufReader& reader() const { return reader_; }
+  void forget() const override { reader_.forget(); }
 
  private:
   GgufReader reader_;

@@ -88,6 +88,7 @@ class GgufReader {
 
   uint32_t version() const { return version_; }
   uint64_t alignment() const { return alignment_; }
+  void forget() const { file_.forget(); }  ///< MappedFile::forget()
 
  private:
   Status read();

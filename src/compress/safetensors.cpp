@@ -53,6 +53,9 @@ class Safetensors : public TensorSource {
     files_.push_back(std::move(file));
     return {};
   }
+  void forget() const override {
+    for (const MappedFile& f : files_) f.forget();
+  }
 
  private:
   static Result<SourceTensor> read_entry(const std::string& name, const Json& entry, uint64_t data_size,

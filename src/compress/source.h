@@ -21,12 +21,15 @@ const char* name_of(SourceType type);
 /// Widens `count` elements (whole blocks) to f32.
 void widen(SourceType type, const uint8_t* data, uint64_t count, float* out);
 
+class TensorSource;
+
 /// A tensor in memory owned by its source. Row-major; shape as Hugging Face writes it (rows first).
 struct SourceTensor {
   std::string name;
   SourceType type = SourceType::f32;
   std::vector<uint64_t> shape;
   const uint8_t* data = nullptr;
+  const TensorSource* owner = nullptr;  // set where it is added
   uint64_t elements() const;
 };
 
@@ -44,11 +47,14 @@ class TensorSource {
     for (const auto& [name, tensor] : tensors_) out.push_back(name);
     return out;
   }
+  /// Gives back the memory that what was read of mapped files takes; it can be read again.
+  virtual void forget() const {}
 
  protected:
   /// False: there is one of that name already.
   bool add(SourceTensor tensor) {
     std::string name = tensor.name;
+    tensor.owner = this;
     return tensors_.emplace(std::move(name), std::move(tensor)).second;
   }
 
@@ -65,6 +71,10 @@ struct RowSource {
 
   /// Row `row` as f32 [cols]. Refuses values that are not finite, naming tensor and place.
   Status read(uint32_t row, float* out) const;
+  /// TensorSource::forget() of where the rows come from.
+  void forget() const {
+    if (tensor->owner != nullptr) tensor->owner->forget();
+  }
 };
 
 }  // namespace minnow::compress

@@ -107,6 +107,12 @@ TEST(MappedFile, MapsPartsAtAnyOffset) {
     ASSERT_EQ(m->size(), expected);
     EXPECT_EQ(std::memcmp(m->data(), text.data() + offset, expected), 0);
   }
+  auto mapped = MappedFile::from_fd(fd, 0, 0, "f");
+  mapped->forget();
+  EXPECT_EQ(std::memcmp(mapped->data(), text.data(), text.size()), 0);
+  const MappedFile view = MappedFile::from_memory(std::as_bytes(std::span(text)));
+  view.forget();
+  EXPECT_EQ(std::memcmp(view.data(), mapped->data(), text.size()), 0);
   EXPECT_EQ(MappedFile::from_fd(fd, 100001, 0, "f").status().code(), Code::invalid_argument);
   EXPECT_EQ(MappedFile::from_fd(fd, 5, 100000, "f").status().code(), Code::invalid_argument);
   EXPECT_EQ(MappedFile::from_fd(fd, 5, ~uint64_t{0}, "f").status().code(), Code::invalid_argument);

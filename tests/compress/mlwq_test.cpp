@@ -123,7 +123,7 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   };
   const auto made_up = [&](const Drift& d, double share) {
     Matrix v = permuted_columns(w, order), back;
-    make_up(v, 0, d, share, order, f, *pool);
+    make_up(v, 0, in_order(d, order, share), f, *pool);
     restore_columns(v, order, back);
     return back;
   };
@@ -135,8 +135,8 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   Matrix part = permuted_columns(w, order);  // the last rows alone
   Matrix last(30, cols);
   std::copy_n(part.row(100), last.size(), last.data());
-  make_up(last, 100, drift, 1.0, order, f, *pool);
-  make_up(part, 0, drift, 1.0, order, f, *pool);
+  make_up(last, 100, in_order(drift, order, 1.0), f, *pool);
+  make_up(part, 0, in_order(drift, order, 1.0), f, *pool);
   for (size_t i = 0; i < last.size(); ++i) ASSERT_NEAR(last.data()[i], part.row(100)[i], 1e-4);
 }
 

@@ -66,26 +66,98 @@ MINNOW_CLONES void subtract_product64(double* c, size_t c_stride, const double* 
   }
 }
 
-/// x = l^-1, both lower triangular.
-void invert_lower(const std::vector<double>& l, std::vector<double>& x, size_t n, ThreadPool& pool) {
-  x.assign(n * n, 0.0);
-  const size_t blocks = (n + kBlock - 1) / kBlock;
-  pool.parallel_for(blocks, 1, [&](size_t b, size_t e, uint32_t) {
-    for (size_t block = b; block < e; ++block) {
-      const size_t j0 = block * kBlock, width = std::min(kBlock, n - j0);
-      for (size_t i0 = j0; i0 < n; i0 += kBlock) {
-        const size_t i1 = std::min(n, i0 + kBlock);
-        for (size_t i = i0; i < i1 && i0 == j0; ++i) x[i * n + i] = 1.0;
-        subtract_product64(&x[i0 * n + j0], n, &l[i0 * n + j0], n, &x[j0 * n + j0], n, i1 - i0, i0 - j0,
-                           width);
-        for (size_t i = i0; i < i1; ++i) {
-          double* row = &x[i * n + j0];
-          subtract_product64(row, n, &l[i * n + i0], n, &x[i0 * n + j0], n, 1, i - i0, width);
-          for (size_t j = 0; j < width; ++j) row[j] /= l[i * n + i];
+/// A lower triangle in half the room of a square: kBlock rows at a time lie as far apart as the last of them
+/// is long. What a block has above the diagonal is scratch.
+class Triangle {
+ public:
+  explicit Triangle(size_t n) : n_(n), data_(begin_of((n + kBlock - 1) / kBlock)) {}
+  size_t size() const { return n_; }
+  /// Between row i and the next of its block.
+  size_t stride(size_t i) const { return (i / kBlock + 1) * kBlock; }
+  double* row(size_t i) { return data_.data() + begin_of(i / kBlock) + i % kBlock * stride(i); }
+
+ private:
+  static size_t begin_of(size_t block) { return kBlock * kBlock * (block * (block + 1) / 2); }
+  size_t n_;
+  std::vector<double> data_;
+};
+
+/// Lower Cholesky factor in place; false when a pivot is not positive.
+bool cholesky(Triangle& a, ThreadPool& pool) {
+  const size_t n = a.size();
+  std::vector<double> turned;   // (block, n): the columns at hand, as rows
+  constexpr size_t kTile = 32;  // rows of one block
+  for (size_t k = 0; k < n; k += kBlock) {
+    const size_t end = std::min(n, k + kBlock), left = n - end;
+    for (size_t i = k; i < end; ++i) {
+      for (size_t j = k; j <= i; ++j) {
+        const double sum = a.row(i)[j] - dot64(a.row(i) + k, a.row(j) + k, j - k);
+        if (i == j) {
+          if (!(sum > 0.0) || !std::isfinite(sum)) return false;
+          a.row(i)[i] = std::sqrt(sum);
+        } else {
+          a.row(i)[j] = sum / a.row(j)[j];
         }
       }
     }
-  });
+    turned.resize((end - k) * left);
+    pool.parallel_for(left, 16, [&](size_t b, size_t e, uint32_t) {
+      for (size_t i = b; i < e; ++i) {
+        double* row = a.row(end + i);
+        for (size_t j = k; j < end; ++j) {
+          row[j] = (row[j] - dot64(row + k, a.row(j) + k, j - k)) / a.row(j)[j];
+          turned[(j - k) * left + i] = row[j];
+        }
+      }
+    });
+    // The tiles near the end are the long ones: each is a job of its own.
+    pool.parallel_for_each((left + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+      for (size_t t = b; t < e; ++t) {
+        const size_t i = t * kTile, rows = std::min(kTile, left - i);
+        double* first = a.row(end + i);
+        const size_t stride = a.stride(end + i);
+        subtract_product64(first + end, stride, first + k, stride, turned.data(), left, rows, end - k,
+                           i + rows);
+      }
+    });
+  }
+  return true;
+}
+
+/// l^-1 in the place of l. A column of its blocks depends on l's columns from its own on alone, so a few at a
+/// time are found beside and then written over those.
+void invert_lower(Triangle& l, ThreadPool& pool) {
+  const size_t n = l.size(), blocks = (n + kBlock - 1) / kBlock;
+  const size_t round = std::min<size_t>(blocks, 2 * size_t{pool.threads()});
+  std::vector<double> beside(round * n * kBlock);  // (column, rows from its block's on, kBlock)
+  for (size_t first = 0; first < blocks; first += round) {
+    const size_t count = std::min(round, blocks - first);
+    pool.parallel_for_each(count, [&](size_t b, size_t e, uint32_t) {
+      for (size_t column = b; column < e; ++column) {
+        const size_t j0 = (first + column) * kBlock, width = std::min(kBlock, n - j0);
+        double* const x = &beside[column * n * kBlock];
+        std::fill_n(x, (n - j0) * kBlock, 0.0);
+        for (size_t i = 0; i < width; ++i) x[i * kBlock + i] = 1.0;
+        for (size_t i0 = j0; i0 < n; i0 += kBlock) {
+          const size_t i1 = std::min(n, i0 + kBlock), stride = l.stride(i0);
+          double* const here = x + (i0 - j0) * kBlock;
+          subtract_product64(here, kBlock, l.row(i0) + j0, stride, x, kBlock, i1 - i0, i0 - j0, width);
+          for (size_t i = i0; i < i1; ++i) {
+            double* row = here + (i - i0) * kBlock;
+            subtract_product64(row, kBlock, l.row(i) + i0, stride, here, kBlock, 1, i - i0, width);
+            for (size_t j = 0; j < width; ++j) row[j] /= l.row(i)[i];
+          }
+        }
+      }
+    });
+    pool.parallel_for_each(count, [&](size_t b, size_t e, uint32_t) {
+      for (size_t column = b; column < e; ++column) {
+        const size_t j0 = (first + column) * kBlock, width = std::min(kBlock, n - j0);
+        const double* x = &beside[column * n * kBlock];
+        for (size_t i = j0; i < n; ++i, x += kBlock) std::copy_n(x, width, l.row(i) + j0);
+      }
+    });
+  }
 }
 
 /// Tokens in columns: out (cols, tokens) = (a - b)^T, each token times its weight; b and weights may be null.
@@ -109,40 +181,10 @@ void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, T
 }  // namespace
 
 bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
-  std::vector<double> turned;  // (block, n): the columns at hand, as rows
-  constexpr size_t kTile = 32;
-  for (size_t k = 0; k < n; k += kBlock) {
-    const size_t end = std::min(n, k + kBlock), left = n - end;
-    for (size_t i = k; i < end; ++i) {
-      for (size_t j = k; j <= i; ++j) {
-        const double sum = a[i * n + j] - dot64(&a[i * n + k], &a[j * n + k], j - k);
-        if (i == j) {
-          if (!(sum > 0.0) || !std::isfinite(sum)) return false;
-          a[i * n + i] = std::sqrt(sum);
-        } else {
-          a[i * n + j] = sum / a[j * n + j];
-        }
-      }
-    }
-    turned.resize((end - k) * left);
-    pool.parallel_for(left, 16, [&](size_t b, size_t e, uint32_t) {
-      for (size_t i = b; i < e; ++i) {
-        double* row = &a[(end + i) * n];
-        for (size_t j = k; j < end; ++j) {
-          row[j] = (row[j] - dot64(row + k, &a[j * n + k], j - k)) / a[j * n + j];
-          turned[(j - k) * left + i] = row[j];
-        }
-      }
-    });
-    // The tiles near the end are the long ones: each is a job of its own.
-    pool.parallel_for_each((left + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
-      for (size_t t = b; t < e; ++t) {
-        const size_t i = t * kTile, rows = std::min(kTile, left - i);
-        double* first = &a[(end + i) * n];
-        subtract_product64(first + end, n, first + k, n, turned.data(), left, rows, end - k, i + rows);
-      }
-    });
-  }
+  Triangle lower(n);
+  for (size_t i = 0; i < n; ++i) std::copy_n(&a[i * n], i + 1, lower.row(i));
+  if (!cholesky(lower, pool)) return false;
+  for (size_t i = 0; i < n; ++i) std::copy_n(lower.row(i), i + 1, &a[i * n]);
   return true;
 }
 
@@ -200,14 +242,25 @@ void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matri
   });
 }
 
-void make_up(Matrix& w, size_t first, const Drift& drift, double share, const std::vector<uint32_t>& order,
-             const Factor& factor, ThreadPool& pool) {
-  const size_t cols = w.cols();
-  const auto scale = static_cast<float>(share / drift.weight);
+Drift in_order(Drift d, const std::vector<uint32_t>& order, double share) {
+  const auto scale = static_cast<float>(share / d.weight);
+  const size_t cols = order.size();
   Matrix inputs(cols, cols);
   for (size_t i = 0; i < cols; ++i) {
-    for (size_t j = 0; j < cols; ++j) inputs.row(i)[j] = scale * drift.inputs.row(order[i])[order[j]];
+    for (size_t j = 0; j < cols; ++j) inputs.row(i)[j] = scale * d.inputs.row(order[i])[order[j]];
   }
+  d.inputs = std::move(inputs);
+  std::vector<float> row(cols);
+  for (size_t r = 0; r < d.residual.rows(); ++r) {
+    std::copy_n(d.residual.row(r), cols, row.begin());
+    for (size_t j = 0; j < cols; ++j) d.residual.row(r)[j] = scale * row[order[j]];
+  }
+  d.weight = share;
+  return d;
+}
+
+void make_up(Matrix& w, size_t first, const Drift& drift, const Factor& factor, ThreadPool& pool) {
+  const size_t cols = w.cols();
   // w + (w D + R) H^-1, with H^-1 = U^T U
   constexpr size_t kTile = 64;
   pool.parallel_for_each((w.rows() + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
@@ -216,10 +269,10 @@ void make_up(Matrix& w, size_t first, const Drift& drift, double share, const st
       const size_t r0 = tile * kTile, rows = std::min(kTile, w.rows() - r0);
       wanted.shape(rows, cols);
       along.shape(rows, cols);
-      multiply_nn({w.row(r0), rows, cols, cols}, rows_of(inputs), wanted.data(), cols);
+      multiply_nn({w.row(r0), rows, cols, cols}, rows_of(drift.inputs), wanted.data(), cols);
       for (size_t r = 0; r < rows && !drift.residual.empty(); ++r) {
         const float* residual = drift.residual.row(first + r0 + r);
-        for (size_t j = 0; j < cols; ++j) wanted.row(r)[j] += scale * residual[order[j]];
+        for (size_t j = 0; j < cols; ++j) wanted.row(r)[j] += residual[j];
       }
       multiply_nt(rows_of(wanted), rows_of(factor.upper), along.data(), cols);
       multiply_nn(rows_of(along), rows_of(factor.upper), w.row(r0), cols, Write::add);
@@ -252,27 +305,28 @@ Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, doub
 
 Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool) {
   const size_t n = h.rows();
-  std::vector<double> a(n * n), x;
+  Triangle a(n);
   // With the indices reversed, H = L L^T becomes R R^T with R upper triangular, and R^-1 is U.
   for (double more = 0.0;; more = more == 0.0 ? 1e-3 : more * 10.0) {
     double mean = 0.0;
     for (size_t i = 0; i < n; ++i) mean += h.row(i)[i] / static_cast<double>(n);
     for (size_t i = 0; i < n; ++i) {
-      for (size_t j = 0; j < n; ++j) a[i * n + j] = h.row(n - 1 - i)[n - 1 - j];
-      a[i * n + i] += more * mean;
+      for (size_t j = 0; j <= i; ++j) a.row(i)[j] = h.row(n - 1 - i)[n - 1 - j];
+      a.row(i)[i] += more * mean;
     }
-    if (cholesky(a, n, pool)) break;
+    if (cholesky(a, pool)) break;
     if (more > 1.0) {
       return fail(Code::corrupt, "second moments of ", n, " inputs have no Cholesky factor even when damped");
     }
   }
-  invert_lower(a, x, n, pool);
+  invert_lower(a, pool);
   Factor f;
   f.upper.reset(n, n);
   std::vector<double> inverse(n, 0.0);
   for (size_t i = 0; i < n; ++i) {
+    const double* row = a.row(n - 1 - i);
     for (size_t j = i; j < n; ++j) {
-      const double u = x[(n - 1 - i) * n + (n - 1 - j)];
+      const double u = row[n - 1 - j];
       f.upper.row(i)[j] = static_cast<float>(u);
       inverse[j] += u * u;
     }

@@ -37,7 +37,7 @@ void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matri
                ThreadPool& pool);
 
 /// Lower Cholesky factor in place (row-major n x n); false when a pivot is not positive. What lies above the
-/// diagonal is not read, and overwritten.
+/// diagonal is neither read nor written.
 bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool);
 
 struct Factor {
@@ -48,13 +48,14 @@ struct Factor {
 /// H = second / weight, channels in `order`, inputs that are always zero given a one on the diagonal, plus
 /// damping * mean diagonal. Errors: not finite; not positive definite even with more damping.
 Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, double damping);
+/// Drift as make_up() takes it: of a token, channels in `order`, `share` of it.
+Drift in_order(Drift d, const std::vector<uint32_t>& order, double share);
 /// The weights that, on inputs as they have drifted, come nearest to what `w` (rows, cols) makes of those of
-/// the float model, residual included; `share` of the way. w's channels are `order`'s, and its rows those
-/// from `first` on. (QEP: Arai and Ichikawa, 2025, for the
+/// the float model, residual included; as much of the way as in_order() was told. w's channels are in the
+/// order of `drift` and `factor`, and its rows those from `first` on. (QEP: Arai and Ichikawa, 2025, for the
 /// inputs; the residual's part is ours.)
-void make_up(Matrix& w, size_t first, const Drift& drift, double share, const std::vector<uint32_t>& order,
-             const Factor& factor, ThreadPool& pool);
-/// U from H, in double.
+void make_up(Matrix& w, size_t first, const Drift& drift, const Factor& factor, ThreadPool& pool);
+/// U from H, in double: half of a matrix of doubles beside the two.
 Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool);
 
 }  // namespace minnow::compress

@@ -10,6 +10,11 @@ namespace {
 using exec::RightMatrix;
 
 constexpr size_t kTile = 512;  // outputs packed at a time, which bounds XNNPACK's copy of b
+/// The same in values of b: where its rows are a vocabulary's, each copy would be hundreds of megabytes, and
+/// read from memory again for every few rows of a.
+constexpr size_t kTileFloats = size_t{1} << 21;
+constexpr size_t kPanel = 16;                    // outputs a kernel finds at a time
+constexpr size_t kKeptFloats = size_t{1} << 23;  // of a thread's scratch, from one product to the next
 
 MINNOW_CLONES void add_rows(const float* from, size_t rows, size_t cols, float* to, size_t to_stride) {
   for (size_t i = 0; i < rows; ++i) {
@@ -84,6 +89,7 @@ void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
     turned.resize(a.rows * b.rows + 16);
     multiply_nt(b, a, turned.data(), a.rows);
     transpose({turned.data(), b.rows, a.rows, a.rows}, c, c_stride);
+    if (turned.size() > kKeptFloats) turned = std::vector<float>();
     return;
   }
   thread_local std::vector<float> copy;
@@ -102,7 +108,10 @@ void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
 
 void multiply_nn(const Rows& a, const Rows& b, float* c, size_t c_stride, Write write) {
   thread_local std::vector<float> copy;
-  const size_t tile_cols = b.stride == b.cols && b.cols <= 2 * kTile ? b.cols : kTile;
+  const size_t fitting =
+      std::clamp(kTileFloats / std::max<size_t>(1, b.rows) / kPanel * kPanel, kPanel, kTile);
+  const bool whole = b.stride == b.cols && b.cols <= 2 * kTile && b.rows * b.cols <= 2 * kTileFloats;
+  const size_t tile_cols = whole ? b.cols : fitting;
   for (size_t j = 0; j < b.cols; j += tile_cols) {
     const size_t n = std::min(tile_cols, b.cols - j);
     const float* tile = b.data + j;

@@ -101,6 +101,7 @@ class Pipeline {
       const uint64_t row = source_bytes(w.tensor->type, w.cols);
       key_ = add_to_key(key_, w.tensor->data + w.first_row * row, w.rows * row);
       list(l.bias);
+      w.forget();
     };
     const auto norm = [&](const ImportedNorm& n) { list(n.weight), list(n.bias); };
     for (const ImportedLayer& l : model_.layers) {
@@ -394,8 +395,8 @@ class Pipeline {
     return true;
   }
 
-  Status quantise_one(const Work& work, const Moments& m, const Drift& drift, Matrix& w) {
-    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, m, drift, w, o_, pool_));
+  Status quantise_one(const Work& work, Moments m, Drift drift, Matrix& w) {
+    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, std::move(m), std::move(drift), w, o_, pool_));
     MINNOW_TRY(checkpoint_.keep(choice_key_, index_of(work), stored));
     keep(work, std::move(stored));
     return {};
@@ -410,10 +411,10 @@ class Pipeline {
   Status quantise_block(size_t b, BlockWeights& w, const BlockWeights& floats, Propagation* propagation) {
     const TokenWeights* weights = o_.weighted_tokens ? &token_weights_[b] : nullptr;
     for (const Step step : kSteps) {
-      std::vector<const Work*> missing;
+      std::vector<Work*> missing;
       std::vector<Role> roles;
       for (size_t l = first_[b]; l < first_[b + 1]; ++l) {
-        const Work& work = work_[l];
+        Work& work = work_[l];
         if (step_of(work.role) != step || resume_one(work, w[work.role])) continue;
         missing.push_back(&work);
         roles.push_back(work.role);
@@ -422,10 +423,10 @@ class Pipeline {
       std::array<Drift, kRoles> drift;
       if (propagation != nullptr)
         MINNOW_TRY(propagation->gather(step, w, floats, roles, weights, moments, drift));
-      for (const Work* work : missing) {
+      for (Work* work : missing) {
         const auto role = static_cast<size_t>(work->role);
-        const Moments& seen = propagation != nullptr ? moments[role] : work->found.sensitivity.moments;
-        MINNOW_TRY(quantise_one(*work, seen, drift[role], w[work->role]));
+        Moments& seen = propagation != nullptr ? moments[role] : work->found.sensitivity.moments;
+        MINNOW_TRY(quantise_one(*work, std::move(seen), std::move(drift[role]), w[work->role]));
       }
     }
     return {};
@@ -446,7 +447,7 @@ class Pipeline {
     if (head == nullptr) return {};
     MINNOW_ASSIGN(Matrix w, read_matrix(model_.head.weight, pool_));
     if (resume_one(*head, w)) return {};
-    return quantise_one(*head, head->found.sensitivity.moments, {}, w);
+    return quantise_one(*head, std::move(head->found.sensitivity.moments), {}, w);
   }
 
   Status quantise_blocks() {
@@ -454,11 +455,11 @@ class Pipeline {
     {
       ModelEnds ends;
       MINNOW_ASSIGN(ends.embedding, read_matrix(model_.embedding.weight, pool_));
-      const Work* const work = embedding_work();
+      Work* const work = embedding_work();
       const bool drifts = propagates() && o_.make_up != 0.0;
       const Matrix floats = drifts ? ends.embedding : Matrix();
       if (work != nullptr && !resume_one(*work, ends.embedding))
-        MINNOW_TRY(quantise_one(*work, work->found.sensitivity.moments, {}, ends.embedding));
+        MINNOW_TRY(quantise_one(*work, std::move(work->found.sensitivity.moments), {}, ends.embedding));
       ends.in = in_;
       if (propagates()) {
         MINNOW_ASSIGN(Propagation start, Propagation::start(net_, ends, drifts ? &floats : nullptr,

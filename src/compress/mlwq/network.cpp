@@ -34,6 +34,7 @@ Result<Matrix> read_matrix(const RowSource& source, ThreadPool& pool) {
       if (failure.ok()) failure = std::move(status);
     }
   });
+  source.forget();
   MINNOW_TRY(std::move(failure));
   return m;
 }
@@ -75,6 +76,10 @@ Step step_of(Role role) {
 const Matrix& Tape::input(Role role) const {
   const Matrix* const inputs[] = {&attn_in, &attn, &ffn_in, &inner};
   return *inputs[static_cast<size_t>(step_of(role))];
+}
+
+void release(std::vector<Tape>& tapes) {
+  for (Tape& t : tapes) t = Tape();
 }
 
 Network::Network(const ImportedModel& model, const model::KernelSet& kernels, uint32_t tokens)

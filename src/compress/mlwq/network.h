@@ -72,6 +72,8 @@ struct Tape {
   std::array<Matrix, kRoles> dy;  ///< filled by the backward pass: gradient at each linear's output
   const Matrix& input(Role role) const;
 };
+/// Lets their memory go: tapes are filled anew for every block, and large.
+void release(std::vector<Tape>& tapes);
 
 class Network {
  public:

@@ -97,6 +97,8 @@ Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights&
       }
     }
   }
+  release(quantised_.tapes);  // what the caller does next needs the room
+  release(floats_.tapes);
   for (Role r : roles) {
     const auto role = static_cast<size_t>(r);
     moments[role].add(plain);

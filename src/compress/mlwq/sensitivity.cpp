@@ -126,6 +126,7 @@ Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedMod
       MINNOW_TRY(tick(n));
     }
   }
+  release(tapes);
   {
     MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));
     std::vector<HeadPass> heads(round);
@@ -191,6 +192,7 @@ Result<EndSensitivity> measure_sensitivity(const Network& net, const ImportedMod
         for (float& v : sequence[role]) v /= mean;
       }
     }
+    release(tapes);  // the visitor needs the room
     MINNOW_TRY(visit(b, w, std::move(found)));
   }
   MINNOW_ASSIGN(const ModelEnds ends, read_ends(model, pool));

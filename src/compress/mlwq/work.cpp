@@ -90,10 +90,10 @@ const Order& Work::output_order() const {
   return rows != nullptr ? *rows : none;
 }
 
-Result<Prepared> prepare(const Moments& m, const Order& order, const MlwqOptions& options, ThreadPool& pool) {
+Result<Prepared> prepare(Result<Matrix> h, ThreadPool& pool) {
   Prepared p;
-  if (options.method == Method::rtn) return p;
-  MINNOW_ASSIGN(p.h, damped(m, order, options.damping));
+  MINNOW_ASSIGN(p.h, std::move(h));
+  if (p.h.empty()) return p;
   MINNOW_ASSIGN(p.factor, factor_inverse(p.h, pool));
   return p;
 }
@@ -125,7 +125,7 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
   if (o.method == Method::rtn) {
     found.salience.assign(cols, 1.0);  // knows no order
   } else {
-    auto plain = prepare(s.moments, natural, o, pool);
+    auto plain = prepare(damped(s.moments, natural, o.damping), pool);
     if (!plain.ok()) return named(work, std::move(plain).status());
     found.salience = salience_of(w, s, plain->factor);
   }
@@ -141,7 +141,7 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
     std::copy_n(w.row(r), cols, some.row(r / step));
   }
   const Order by_salience = descending(found.salience);
-  MINNOW_ASSIGN(const Prepared p, prepare(s.moments, by_salience, o, pool));
+  MINNOW_ASSIGN(const Prepared p, prepare(damped(s.moments, by_salience, o.damping), pool));
   const Matrix wp = permuted_columns(some, by_salience);
   for (const Scheme& scheme : o.paper ? paper_schemes(cols) : candidate_schemes(cols, o.space)) {
     auto r = quantise_linear(wp, p.h, p.factor, groups_of(scheme), gptq_options(o, 0), pool);
@@ -157,11 +157,15 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
   return {};
 }
 
-Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const Drift& drift, Matrix& w,
+Result<QuantisedLinear> quantise_work(const Work& work, Moments m, Drift drift, Matrix& w,
                                       const MlwqOptions& o, ThreadPool& pool) {
   const Scheme& scheme = work.scheme();
   const Sequence seq = sequence_of(scheme, work.input_order(), work.found.salience);
-  auto p = prepare(m, seq.channels, o, pool);
+  // Each of these is as large as the square of a linear's inputs: they come and go one after the other.
+  if (!drift.empty()) drift = in_order(std::move(drift), seq.channels, o.make_up);
+  auto h = damped(m, seq.channels, o.damping);
+  m = {};
+  auto p = prepare(std::move(h), pool);
   if (!p.ok()) return named(work, std::move(p).status());
   const size_t cols = w.cols();
   GptqResult whole;
@@ -172,7 +176,7 @@ Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const 
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < cols; ++c) part.row(r)[c] = w.row(first + r)[seq.channels[c]];
     }
-    if (!drift.empty()) make_up(part, first, drift, o.make_up, seq.channels, p->factor, pool);
+    if (!drift.empty()) make_up(part, first, drift, p->factor, pool);
     auto result = quantise_linear(part, p->h, p->factor, seq.groups, gptq_options(o, o.descents), pool);
     if (!result.ok()) return named(work, std::move(result).status());
     whole.codes.insert(whole.codes.end(), result->codes.begin(), result->codes.end());

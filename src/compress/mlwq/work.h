@@ -33,12 +33,13 @@ struct Work {
 };
 
 /// H with its channels in some order, and the factor of its inverse. Both empty for round to nearest, which
-/// knows no inputs.
+/// knows no inputs and so has no moments.
 struct Prepared {
   Matrix h;
   Factor factor;
 };
-Result<Prepared> prepare(const Moments& m, const Order& order, const MlwqOptions& options, ThreadPool& pool);
+/// Of damped() moments.
+Result<Prepared> prepare(Result<Matrix> h, ThreadPool& pool);
 GptqOptions gptq_options(const MlwqOptions& options, uint32_t descents);
 
 /// Salience, and the loss and size of every way to store the linear. `w` holds its weights; what is found
@@ -49,8 +50,8 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& options,
 LinearSensitivity indifferent(const Matrix& w);
 
 /// Quantises w (rows in the source's order) by the chosen scheme; w then holds what the codes stand for.
-/// `drift`: what it is to make up for, or empty.
-Result<QuantisedLinear> quantise_work(const Work& work, const Moments& m, const Drift& drift, Matrix& w,
+/// `drift`: what it is to make up for, or empty. Give both away: they are let go as soon as they are used.
+Result<QuantisedLinear> quantise_work(const Work& work, Moments m, Drift drift, Matrix& w,
                                       const MlwqOptions& options, ThreadPool& pool);
 
 /// The linear of the chosen scheme with all codes zero: for measuring what a file takes.
