@@ -86,7 +86,7 @@ std::span<const float> Decoder::logits() const {
 uint64_t Decoder::kv_bytes_read() const {
   const kv::Shape& shape = cache_.shape();
   const uint64_t row = 2 * shape.half_bytes() + (shape.type == kv::Type::q8 ? 8 : 0);
-  const bool selects = has_index() && retrieval_.serves(chunk_of(1));
+  const bool selects = retrieval_.serves(position_);
   uint64_t rows = 0, lookups = 0;
   for (uint32_t i = 0; i < plan_->layers.size(); ++i) {
     const PlanLayer& l = plan_->layers[i];
@@ -181,6 +181,8 @@ Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progr
                 " of a context of ", context(), "; make the session with a larger context, or rewind it");
   }
   ws_.masking.on = sparsity_ && (mask_prompts_ || tokens.size() == 1);
+  selects_ = tokens.size() == 1 && retrieval_.serves(position_);  // the last token of a prompt does not
+  if (selects_) retrieval_.attended_last = 0;
   for (size_t done = 0; done < tokens.size();) {
     const size_t m = std::min<size_t>(ws_.chunk, tokens.size() - done);
     MINNOW_TRY(forward_chunk(tokens.subspan(done, m), done, tokens.size(), sink, done + m == tokens.size(),
@@ -195,7 +197,6 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   const Chunk chunk = chunk_of(m);
-  if (retrieval_.serves(chunk)) retrieval_.attended_last = 0;
   fill_rope_tables(*plan_, ws_, context(), chunk);
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
@@ -226,7 +227,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   }
   position_ += sequences_ > 1 ? 1 : static_cast<uint32_t>(m);
   if (ws_.masking.on) take_counts_of_chunk(m);
-  if (has_index() && retrieval_.serves(chunk)) ++retrieval_.counts.tokens;
+  if (selects_) ++retrieval_.counts.tokens;
   return {};
 }
 
@@ -306,7 +307,7 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
   run_linears(*plan_, ws_, *pool_, x, ws_.hidden_stride, m,
               {{&l.q, ws_.q, ws_.q_stride}, {&l.k, ws_.k, ws_.kv_stride}, {&l.v, ws_.v, ws_.kv_stride}});
   const bool indexed = has_index() && !l.centroid_bias.empty();
-  const bool selects = indexed && retrieval_.serves(chunk) && layer >= retrieval_.options.dense_layers;
+  const bool selects = indexed && selects_ && layer >= retrieval_.options.dense_layers;
   const bool far = probe_ != nullptr && probe_->wants_far();
   rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, selects || far});
   if (far) {

@@ -156,6 +156,7 @@ class Decoder {
   Workspace ws_;
   kv::Cache cache_;
   Retrieval retrieval_;
+  bool selects_ = false;  // of the call at hand
   uint32_t position_ = 0, sequences_ = 1;
   const std::atomic<RunState>* state_ = nullptr;
   bool sparsity_ = false, mask_prompts_ = false, skip_ = true;

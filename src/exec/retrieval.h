@@ -56,10 +56,8 @@ struct Retrieval {
   kv::Index index;
   RetrievalCounts counts;
   uint64_t attended_last = 0;  ///< rows, of the last token that selected
-  /// Whether a chunk's tokens select what they attend to.
-  bool serves(const Chunk& chunk) const {
-    return options.on && chunk.m == 1 && !chunk.lockstep && chunk.position >= options.from;
-  }
+  /// Whether a token that comes alone behind `position` others selects what it attends to.
+  bool serves(uint32_t position) const { return options.on && index.present() && position >= options.from; }
 };
 
 /// A thread's scratch; the most pieces a selection of a context is cut into.

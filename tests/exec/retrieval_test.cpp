@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 
 CodebookOptions small_codebooks() {
   CodebookOptions o;
-  o.centroids = 64, o.tokens = 512, o.random_tokens = 256, o.length = 128, o.threads = 2;
+  o.centroids = 64, o.tokens = 512, o.random_tokens = 256, o.length = 128, o.threads = 1;
   return o;
 }
 
@@ -51,7 +51,7 @@ const std::string& tiny_with_codebooks() {
 struct Opened {
   OpenModel model;
   model::Plan plan;
-  explicit Opened(const std::string& path, uint32_t threads = 2, uint32_t isa = detect_isa())
+  explicit Opened(const std::string& path, uint32_t threads = 1, uint32_t isa = detect_isa())
       : model(std::move(OpenModel::open(path, threads)).value()),
         plan(std::move(model::Plan::create(*model.weights, isa, exec::float_gemm_available())).value()) {}
 
@@ -214,12 +214,12 @@ TEST(Retrieval, SelectsByFarQueryTimesCentroid) {
 }
 
 TEST(Retrieval, IdsAndLogitsDoNotDependOnThreadsNorChunks) {
-  const auto tokens = some_tokens(260);
-  const Opened one(tiny_with_codebooks(), 1), three(tiny_with_codebooks(), 3);
-  auto a = one.decoder(selecting(0.1f), 64), b = three.decoder(selecting(0.1f), 64);
+  const auto tokens = some_tokens(212);
+  const Opened one(tiny_with_codebooks(), 1), two(tiny_with_codebooks(), 2);
+  auto a = one.decoder(selecting(0.1f), 64), b = two.decoder(selecting(0.1f), 64);
   EXPECT_EQ(run(a, tokens, 200), run(b, tokens, 200));
   // In chunks of another length keys themselves differ in the last bits.
-  auto c = three.decoder(selecting(0.1f), 7);
+  auto c = one.decoder(selecting(0.1f), 7);
   run(c, tokens, 200);
   size_t same = 0;
   for (uint32_t p = 0; p < tokens.size(); ++p) same += a.index().ids(0, 1)[p] == c.index().ids(0, 1)[p];
@@ -250,6 +250,16 @@ TEST(Retrieval, CopiesTakeTheIndexAlong) {
   EXPECT_THAT(refused.message(), HasSubstr("without a retrieval index"));
 }
 
+TEST(Retrieval, TheLastTokenOfAPromptAttendsToAllOfIt) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(193);  // three chunks, and one of a single token
+  auto dense = o.decoder({}), few = o.decoder(selecting(0.01f));
+  ASSERT_TRUE(dense.forward(tokens).ok() && few.forward(tokens).ok());
+  EXPECT_EQ(std::vector<float>(few.logits().begin(), few.logits().end()),
+            std::vector<float>(dense.logits().begin(), dense.logits().end()));
+  EXPECT_EQ(few.retrieval_counts().tokens, 0u);
+}
+
 TEST(Retrieval, BeginsWhereItWasTold) {
   const Opened o(tiny_with_codebooks());
   const auto tokens = some_tokens(200);
@@ -265,7 +275,7 @@ TEST(Retrieval, BeginsWhereItWasTold) {
 
 TEST(Retrieval, EveryInstructionSetSelectsAlike) {
   const auto tokens = some_tokens(260);
-  const Opened best(tiny_with_codebooks()), scalar(tiny_with_codebooks(), 2, kIsaScalar);
+  const Opened best(tiny_with_codebooks()), scalar(tiny_with_codebooks(), 1, kIsaScalar);
   auto a = best.decoder(selecting(0.1f)), b = scalar.decoder(selecting(0.1f));
   run(a, tokens, 200), run(b, tokens, 200);
   size_t same = 0;
@@ -274,7 +284,7 @@ TEST(Retrieval, EveryInstructionSetSelectsAlike) {
 }
 
 TEST(RetrievalSession, SwitchesAndCounts) {
-  const Engine engine = make_engine(2);
+  const Engine engine = make_engine(1);
   const Model model = load_model(engine, tiny_with_codebooks()), plain = load_model(engine, tiny_path());
   minnow_session_params p = minnow_session_params_default();
   EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_OFF);
