@@ -18,10 +18,14 @@ struct Arm {
   std::unique_ptr<exec::Selector> selector;
 };
 
-/// From NAME[:key=value,...]. Names: dense; vq; exact (top k of the true scores); far (of the scores as if
-/// all keys were kFarDistance away, without codebooks); pages (Quest: upper bounds of pages of 16); parts
-/// (true scores of `wide` times as many keys that codebooks chose). Keys: fraction, mass, dense (layers),
-/// budget, wide. Throws std::invalid_argument.
+/// From NAME[:key=value,...]. Throws std::invalid_argument. Names:
+///   dense
+///   vq     the model's codebooks
+///   exact  top k of the true scores
+///   far    of the scores as if all keys were kFarDistance away, without codebooks
+///   pages  Quest: upper bounds of pages of 16
+///   parts  product codes of whitened keys: `parts` of `bits` each
+/// Keys: fraction, budget, mass, dense (layers); parts, bits.
 Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type);
 
 }  // namespace minnow::bench

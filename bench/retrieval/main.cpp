@@ -1,8 +1,11 @@
 // bench_retrieval: what selecting positions costs in quality. Every arm goes on from the same prefilled KV
 // cache.
 //
-//   bench_retrieval MODEL.mnw needles QUESTIONS.jsonl ARM...     questions as `minnow eval --needles` takes
-//   them bench_retrieval MODEL.mnw text TEXT ARM...                   loss on the last quarter of windows
+//   bench_retrieval MODEL.mnw needles QUESTIONS.jsonl ARM...
+//     questions as `minnow eval --needles` takes them
+//   bench_retrieval MODEL.mnw text TEXT ARM...
+//     loss on the last quarter of windows
+//
 // Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows), WINDOW (8192).
 #include <chrono>
 #include <cmath>

@@ -38,9 +38,8 @@ struct RunOptions {
   uint32_t threads = 0, context = 0;
   float sparsity_scale = 1.0f;
   std::string retrieval;
-  minnow_session_params defaults = minnow_session_params_default();
-  uint32_t retrieval_from = defaults.retrieval_from;
-  float retrieval_fraction = defaults.retrieval_fraction;
+  uint32_t retrieval_from = minnow_session_params_default().retrieval_from;
+  float retrieval_fraction = minnow_session_params_default().retrieval_fraction;
   bool mask_prompts = false;  ///< set by commands that measure loss
 
   void add_to(CLI::App& app);

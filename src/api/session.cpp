@@ -249,6 +249,7 @@ minnow_status minnow_session_fork(const minnow_session* session, minnow_session*
     MINNOW_TRY(entry.status());
     MINNOW_ASSIGN(auto fork, make_session(session->model, session->params));
     MINNOW_TRY(fork->decoder->copy_from(*session->decoder));
+    fork->decoder->switch_retrieval(session->decoder->retrieval_on());
     fork->tokens.assign(session->tokens.begin(), session->tokens.end());
     fork->has_logits = session->has_logits;
     fork->publish_position();

@@ -115,6 +115,7 @@ class Decoder {
   uint64_t kv_bytes_read() const;
   /// Whether keys have ids, so that retrieval can serve.
   bool has_index() const { return retrieval_.index.present(); }
+  bool retrieval_on() const { return retrieval_.options.on; }
   /// Retrieval on or off for the tokens to come; keys get their ids all the same.
   void switch_retrieval(bool on) { retrieval_.options.on = on; }
   /// The same with another way to select. `from` must not fall below what the decoder was created with.

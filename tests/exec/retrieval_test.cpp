@@ -336,6 +336,11 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   ASSERT_EQ(minnow_decode(s.get(), 8), MINNOW_OK);
   ASSERT_EQ(minnow_decode(fork.get(), 8), MINNOW_OK);
   EXPECT_EQ(logits_of(s), logits_of(fork));
+  ASSERT_EQ(minnow_session_set_retrieval(s.get(), 0), MINNOW_OK);
+  ASSERT_EQ(minnow_session_fork(s.get(), &forked), MINNOW_OK);
+  const Session dense_fork(forked);
+  ASSERT_EQ(minnow_decode(dense_fork.get(), 9), MINNOW_OK);
+  EXPECT_EQ(stats(dense_fork).tokens_retrieved, 0u) << "a fork goes on as its origin stood";
   const Session off = make_session(model, 400);
   EXPECT_EQ(minnow_session_set_retrieval(off.get(), 1), MINNOW_UNSUPPORTED);
   EXPECT_THAT(minnow_last_error(), HasSubstr("keeps no retrieval index"));
