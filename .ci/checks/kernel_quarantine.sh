@@ -2,7 +2,7 @@
 # Kernel files are compiled for instructions the machine may lack, so nothing of them may leak into the program:
 #   1. every name follows <op>_<types>__<tile>_<isa>, and every file is in its family's variants.inc and the reverse;
 #   2. every object defines exactly one global symbol, named as its file, no weak ones, and needs nothing but memcpy,
-#      memset and (scalar only) expf, tanhf, erff, sqrt;
+#      memset and (scalar only) expf, tanhf, erff, fmaf, sqrt;
 #   3. files stay under 400 lines and include nothing but intrinsics, <math.h>, <stddef.h>, <stdint.h>, <string.h> and
 #      kernels/.
 #
@@ -58,7 +58,7 @@ for source in kernels/*/*__*.cpp; do
   defined=$("$nm" "$object" | awk 'NF == 3 && $2 ~ /[A-Zuvwi]/ {print $2 ":" $3}')
   [ "$defined" = "T:$name" ] || complain "$object: defines $(echo "$defined" | tr '\n' ' ')instead of T:$name alone"
   allowed='memcpy|memset|_GLOBAL_OFFSET_TABLE_'
-  case $name in *_scalar) allowed="$allowed|expf|tanhf|erff|sqrt" ;; esac
+  case $name in *_scalar) allowed="$allowed|expf|tanhf|erff|fmaf|sqrt" ;; esac
   needed=$("$nm" "$object" | awk 'NF == 2 {print $2}' | grep -Evx "$allowed" | tr '\n' ' ' || true)
   [ -z "$needed" ] || complain "$object: needs $needed"
 done

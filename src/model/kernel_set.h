@@ -14,6 +14,7 @@
 #include "kernels/gemv_panel/gemv_panel.h"
 #include "kernels/gemv_row/gemv_row.h"
 #include "kernels/linear_float/linear_float.h"
+#include "kernels/mean/mean.h"
 #include "kernels/nearest/nearest.h"
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
@@ -34,6 +35,7 @@ struct KernelSet {
   const ThresholdKernel* threshold = nullptr;
   const NearestKernel* nearest = nullptr;
   const CollectKernel* collect = nullptr;
+  const MeanKernel* mean = nullptr;
   const AttentionKernel *attention_f32 = nullptr, *attention_f16 = nullptr, *attention_q8 = nullptr;
   const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
   const ActivationKernel* activation = nullptr;
