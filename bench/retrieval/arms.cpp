@@ -338,6 +338,8 @@ Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type) {
       o.mass = value;
     else if (key == "dense")
       o.dense_layers = static_cast<uint32_t>(value);
+    else if (key == "rest")
+      o.remainder = value != 0.0f;
     else if (key == "parts")
       shape.parts = static_cast<size_t>(value);
     else if (key == "bits")

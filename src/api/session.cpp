@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/objects.h"
+#include "exec/key_index.h"
 #include "sampling/sampler.h"
 
 namespace minnow::api {
@@ -195,8 +196,7 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
       return exec::indexes(*model.plan, with);
     };
     const auto kv = [&](uint32_t context) {
-      const uint64_t index =
-          indexed(context) ? kv::Index::bytes(layers, c.kv_head_count, context, model.plan->centroids) : 0;
+      const uint64_t index = indexed(context) ? exec::index_shape(*model.plan, context).bytes() : 0;
       return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes() + index;
     };
     const auto workspace = [&](uint32_t context) {

@@ -5,6 +5,7 @@
 
 #include "exec/attention.h"
 #include "exec/float_gemm.h"
+#include "exec/key_index.h"
 #include "exec/linear.h"
 
 namespace minnow::exec {
@@ -59,8 +60,7 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   ws.far_queries = options.probe != nullptr && options.probe->wants_far();
   MINNOW_ASSIGN(d.ws_, Workspace::create(plan, ws));
   if (ws.retrieval) {
-    MINNOW_ASSIGN(d.retrieval_.index, kv::Index::create(static_cast<uint32_t>(plan.layers.size()),
-                                                        c.kv_head_count, options.context, plan.centroids));
+    MINNOW_ASSIGN(d.retrieval_.index, kv::Index::create(index_shape(plan, options.context)));
   }
   d.retrieval_.options = options.retrieval;
   if (ws.retrieval || ws.far_queries) fill_far_rope_tables(plan, d.ws_, options.context, kFarDistance);
@@ -94,6 +94,7 @@ uint64_t Decoder::kv_bytes_read() const {
     if (selects && i >= retrieval_.options.dense_layers && !l.centroid_bias.empty()) {
       lookups += shape.kv_heads * uint64_t{position_} * sizeof(uint16_t);
       for (const model::Codebook& b : l.weights->codebooks) lookups += b.centres.bytes();
+      lookups += retrieval_.index.shape().means_bytes() / plan_->layers.size();
       continue;
     }
     rows += window != 0 ? std::min(window, position_) : position_;
@@ -137,7 +138,7 @@ void Decoder::take_counts_of_chunk(size_t tokens) {
 void Decoder::rewind(uint32_t position) {
   if (position >= position_) return;
   position_ = position;
-  if (has_index()) retrieval_.index.forget_counts();
+  if (has_index() && retrieval_.index.counted() > position) retrieval_.index.forget_counts();
 }
 
 Status Decoder::copy_from(const Decoder& other) {
@@ -197,6 +198,8 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   const Chunk chunk = chunk_of(m);
+  if (selects_ && far_end(position_) > kSinks)
+    count_far_keys(*plan_, ws_, *pool_, cache_, retrieval_.index, kSinks, far_end(position_));
   fill_rope_tables(*plan_, ws_, context(), chunk);
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
@@ -314,10 +317,10 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
     probe_->see(layer, Probe::Place::far_key, ws_.far_k, ws_.kv_stride, m);
     probe_->see(layer, Probe::Place::far_query, ws_.far_q, ws_.q_stride, m);
   }
+  if (indexed) index_keys(*plan_, ws_, *pool_, retrieval_.index, layer, chunk);
   if (selects) {
     attend_selected(*plan_, ws_, *pool_, cache_, retrieval_, layer, chunk);
   } else {
-    if (indexed) index_keys(*plan_, ws_, *pool_, retrieval_.index, layer, chunk);
     attend(*plan_, ws_, *pool_, cache_, layer, chunk);
   }
   if (probe_ != nullptr) probe_->see(layer, Probe::Place::attention_out, ws_.attn, ws_.q_stride, m);

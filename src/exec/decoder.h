@@ -126,7 +126,7 @@ class Decoder {
     return {ws_.selected + kv_head * ws_.selected_stride, ws_.selected_count[kv_head]};
   }
   const RetrievalCounts& retrieval_counts() const { return retrieval_.counts; }
-  uint64_t index_bytes() const { return retrieval_.index.bytes(); }
+  uint64_t index_bytes() const { return retrieval_.index.shape().bytes(); }
   SparsityCounts sparsity_counts() const;
   /// Goes on counting where another decoder of the same plan stopped, and with retrieval on or off as there.
   void continue_counts(const Decoder& other);

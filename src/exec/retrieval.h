@@ -2,9 +2,10 @@
 // docs/retrieval.md changes).
 //
 // Far keys are scored as if all lay kFarDistance positions back: then a key's score does not depend on where
-// it lies, and its nearest centroid, found once when it is written, stands for it. A token scores the
-// centroids, takes the best for each query head, and attends exactly to the keys that belong to them, to the
-// first kSinks and to the last kWindow positions. All heads of a group attend to what any of them wants.
+// it lies, and the keys of a centroid (key_index.h) can be scored by their mean. A token scores the means,
+// takes the best centroids for each query head, and attends exactly to the keys that belong to them, to the
+// first kSinks and to the last kWindow positions; to all other keys as if they were the means of theirs. All
+// heads of a group attend to what any of them wants.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,12 @@ namespace minnow::exec {
 
 inline constexpr uint32_t kFarDistance = 2048, kSinks = 8, kWindow = 64;
 
-/// Decides in place of the codebooks, for measurements. Threads call it for several KV heads at a time.
+/// Positions below it are out of the window of a token at `position`.
+constexpr uint32_t far_end(uint32_t position) {
+  return position + 1 > kWindow ? position + 1 - kWindow : 0;
+}
+
+/// Decides in place of the centroids, for measurements. Threads call it for several KV heads at a time.
 class Selector {
  public:
   struct Request {
@@ -42,7 +48,8 @@ struct RetrievalOptions {
   uint32_t budget = 0;           ///< and no more than so many; 0: no bound
   float mass = 1.0f;             ///< a head stops where so much of its estimated attention is covered
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
-  Selector* selector = nullptr;  ///< null: codebooks decide
+  bool remainder = true;         ///< what is not selected enters through the means of its centroids
+  Selector* selector = nullptr;  ///< null: centroids decide; else there is no remainder
 };
 
 /// What was attended to since creation, over all layers with retrieval, KV heads and tokens that retrieved.
@@ -64,12 +71,8 @@ struct Retrieval {
 size_t retrieval_scratch_bytes(const model::Plan& plan);
 size_t most_selected_pieces(uint32_t context);
 
-/// Ids of the chunk's keys, from ws.far_k.
-void index_keys(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, kv::Index& index,
-                uint32_t layer, const Chunk& chunk);
-
-/// ws.attn (1, heads * head_dim) as attend() makes it, over the positions that the token selects; the token's
-/// own key gets its id.
+/// ws.attn (1, heads * head_dim) as attend() makes it, over what the token selects and, if so set, the rest
+/// by its means. All far keys are counted (key_index.h).
 void attend_selected(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
                      Retrieval& retrieval, uint32_t layer, const Chunk& chunk);
 

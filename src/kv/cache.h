@@ -43,6 +43,10 @@ struct RowView {
   uint64_t scale_stride = 0;
 };
 
+/// Row p as f32: [padded_dim] each.
+void read_row(const RowView& rows, Type type, uint32_t p, uint32_t padded_dim,
+              const model::KernelSet& kernels, float* k, float* v);
+
 class Cache {
  public:
   Cache() = default;

@@ -5,42 +5,32 @@
 
 namespace minnow::kv {
 
-Result<Index> Index::create(uint32_t layers, uint32_t kv_heads, uint32_t context, uint32_t centroids) {
+Result<Index> Index::create(const IndexShape& shape) {
   Index out;
-  out.layers_ = layers, out.kv_heads_ = kv_heads, out.context_ = context, out.centroids_ = centroids;
-  const uint64_t places = uint64_t{layers} * kv_heads;
-  MINNOW_ASSIGN(out.ids_, Buffer::allocate(places * context * sizeof(uint16_t), "the retrieval index"));
-  MINNOW_ASSIGN(out.counts_,
-                Buffer::allocate(places * centroids * sizeof(uint32_t), "the retrieval index's counts"));
-  out.counted_.resize(places);
+  out.shape_ = shape;
+  MINNOW_ASSIGN(out.ids_, Buffer::allocate(shape.ids_bytes(), "the retrieval index"));
+  MINNOW_ASSIGN(out.counts_, Buffer::allocate(shape.counts_bytes(), "the retrieval index's counts"));
+  MINNOW_ASSIGN(out.means_, Buffer::allocate(shape.means_bytes(), "the retrieval index's means"));
   return out;
 }
 
-const uint32_t* Index::counts(uint32_t layer, uint32_t kv_head, uint32_t first, uint32_t end) {
-  const uint64_t place = uint64_t{layer} * kv_heads_ + kv_head;
-  uint32_t* counts = counts_.as<uint32_t>() + place * centroids_;
-  Counted& done = counted_[place];
-  if (done.first != first || done.end > end) {
-    std::fill_n(counts, centroids_, 0u);
-    done = {first, first};
-  }
-  const uint16_t* id = ids(layer, kv_head);
-  for (uint32_t p = done.end; p < end; ++p) ++counts[id[p]];
-  done.end = std::max(done.end, end);
-  return counts;
-}
-
 void Index::forget_counts() {
-  // No range begins here, so the next call counts from the start.
-  for (Counted& c : counted_) c = {UINT32_MAX, 0};
+  if (counted_ == 0) return;
+  for (uint32_t l = 0; l < shape_.layers; ++l) {
+    for (uint32_t h = 0; h < shape_.kv_heads; ++h) std::fill_n(counts(l, h), shape_.centroids, 0u);
+  }
+  counted_ = 0;
 }
 
 void Index::copy_from(const Index& other, uint32_t positions) {
-  for (uint32_t l = 0; l < layers_; ++l) {
-    for (uint32_t h = 0; h < kv_heads_; ++h)
+  for (uint32_t l = 0; l < shape_.layers; ++l) {
+    for (uint32_t h = 0; h < shape_.kv_heads; ++h)
       std::memcpy(ids(l, h), other.ids(l, h), positions * sizeof(uint16_t));
   }
-  forget_counts();
+  if (other.counted_ > positions || other.counted_ == 0) return forget_counts();
+  std::memcpy(counts_.data(), other.counts_.data(), shape_.counts_bytes());
+  std::memcpy(means_.data(), other.means_.data(), shape_.means_bytes());
+  counted_ = other.counted_;
 }
 
 }  // namespace minnow::kv

@@ -1,47 +1,67 @@
-// The retrieval index: which centroid of its codebook every key belongs to, two bytes a key, and how many far
-// keys each centroid has. What attention reads of a long context is decided from it alone.
+// The retrieval index: which centroid of its codebook every key belongs to, two bytes a key, and of each
+// centroid how many far keys it has and what their mean key and value are. What attention reads of a long
+// context is decided from it alone, and what it does not read is summed up by it.
 //
 // Distinct (layer, KV head) may be written and counted by distinct threads.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "base/buffer.h"
 #include "base/status.h"
 
 namespace minnow::kv {
 
+struct IndexShape {
+  uint32_t layers = 0, kv_heads = 0, context = 0, centroids = 0, padded_dim = 0;
+
+  uint64_t places() const { return uint64_t{layers} * kv_heads; }
+  uint64_t ids_bytes() const { return places() * context * sizeof(uint16_t); }
+  uint64_t counts_bytes() const { return places() * centroids * 2 * sizeof(uint32_t); }
+  uint64_t means_bytes() const { return places() * centroids * 2 * padded_dim * sizeof(uint16_t); }
+  uint64_t bytes() const { return ids_bytes() + counts_bytes() + means_bytes(); }
+};
+
 class Index {
  public:
   Index() = default;
   /// For `layers` that have codebooks at all; those without are never touched and take no memory.
-  static Result<Index> create(uint32_t layers, uint32_t kv_heads, uint32_t context, uint32_t centroids);
+  static Result<Index> create(const IndexShape& shape);
 
-  bool present() const { return context_ != 0; }
+  const IndexShape& shape() const { return shape_; }
+  bool present() const { return shape_.context != 0; }
   /// [context], written by position.
   uint16_t* ids(uint32_t layer, uint32_t kv_head) const {
-    return ids_.as<uint16_t>() + (uint64_t{layer} * kv_heads_ + kv_head) * context_;
+    return ids_.as<uint16_t>() + place(layer, kv_head) * shape_.context;
   }
-  /// Keys of each centroid at positions [first, end), [centroids]; kept up from call to call while `end`
-  /// grows.
-  const uint32_t* counts(uint32_t layer, uint32_t kv_head, uint32_t first, uint32_t end);
-  /// Counts begin anew: to be called when positions are written a second time.
+  /// Far keys of each centroid, [centroids].
+  uint32_t* counts(uint32_t layer, uint32_t kv_head) const {
+    return counts_.as<uint32_t>() + place(layer, kv_head) * shape_.centroids * 2;
+  }
+  /// Their logarithms, base 2, [centroids]; of 0 they are not set.
+  float* log_counts(uint32_t layer, uint32_t kv_head) const {
+    return counts_.as<float>() + (place(layer, kv_head) * 2 + 1) * shape_.centroids;
+  }
+  /// f16 (centroids, [K | V], padded_dim each): of those keys before rotation, and of their values; where
+  /// there are none, any finite numbers.
+  uint16_t* means(uint32_t layer, uint32_t kv_head) const {
+    return means_.as<uint16_t>() + place(layer, kv_head) * shape_.centroids * 2 * shape_.padded_dim;
+  }
+  /// Positions below it are in the counts and means.
+  uint32_t counted() const { return counted_; }
+  void set_counted(uint32_t positions) { counted_ = positions; }
+  /// Nothing is counted any more.
   void forget_counts();
+  /// Takes over what another of the same shape, context apart, says of its first `positions`.
   void copy_from(const Index& other, uint32_t positions);
-  uint64_t bytes() const { return ids_.size() + counts_.size(); }
-  /// What create() would take.
-  static uint64_t bytes(uint32_t layers, uint32_t kv_heads, uint32_t context, uint32_t centroids) {
-    return uint64_t{layers} * kv_heads * (context * sizeof(uint16_t) + centroids * sizeof(uint32_t));
-  }
 
  private:
-  struct Counted {
-    uint32_t first = 0, end = 0;
-  };
-  uint32_t layers_ = 0, kv_heads_ = 0, context_ = 0, centroids_ = 0;
-  Buffer ids_, counts_;
-  std::vector<Counted> counted_;  // by layer and KV head
+  uint64_t place(uint32_t layer, uint32_t kv_head) const {
+    return uint64_t{layer} * shape_.kv_heads + kv_head;
+  }
+  IndexShape shape_;
+  Buffer ids_, counts_, means_;
+  uint32_t counted_ = 0;
 };
 
 }  // namespace minnow::kv

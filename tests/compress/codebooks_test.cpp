@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 
 CodebookOptions few() {
   CodebookOptions o;
-  o.centroids = 32, o.tokens = 256, o.random_tokens = 64, o.length = 128, o.threads = 1;
+  o.centroids = 32, o.tokens = 256, o.fact_tokens = 64, o.length = 128, o.threads = 1;
   return o;
 }
 

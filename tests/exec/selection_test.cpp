@@ -114,22 +114,34 @@ TEST(Selection, ScoresThatAreNotNumbersComeLast) {
   EXPECT_EQ(selected(c, {.most = 10}).size(), 10u);
 }
 
-TEST(RetrievalIndex, CountsFollowTheRange) {
-  auto index = std::move(kv::Index::create(2, 3, 100, 16)).value();
+TEST(Selection, KnowsWhatItLeaves) {
+  const Case c = random_case(64, 1000, 3, 4);
+  Wanted wanted;
+  wanted.clear(c.centroids);
+  std::vector<uint32_t> order(c.centroids), left = c.counts;
+  const HeadBudget budget{.most = 150};
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, order.data());
+  for (const uint32_t i : selected(c, budget)) --left[c.ids[i]];
+  for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.left(i, c.counts[i]), left[i]) << i;
+}
+
+TEST(RetrievalIndex, CopiesAndForgets) {
+  auto index = std::move(kv::Index::create({2, 3, 100, 16, 32})).value();
   for (uint32_t p = 0; p < 100; ++p) index.ids(1, 2)[p] = static_cast<uint16_t>(p * 7 % 16);
-  const auto check = [&](uint32_t first, uint32_t end) {
-    std::vector<uint32_t> expected(16);
-    for (uint32_t p = first; p < end; ++p) ++expected[index.ids(1, 2)[p]];
-    const uint32_t* counts = index.counts(1, 2, first, end);
-    EXPECT_EQ(std::vector<uint32_t>(counts, counts + 16), expected) << first << " " << end;
-  };
-  check(8, 8), check(8, 40), check(8, 41), check(8, 90), check(8, 20), check(0, 20);
-  index.ids(1, 2)[10] = 3;  // written again
-  index.forget_counts();
-  check(0, 20);
-  auto copy = std::move(kv::Index::create(2, 3, 200, 16)).value();
+  index.counts(1, 2)[5] = 3, index.means(1, 2)[5 * 64 + 1] = 77;
+  index.set_counted(30);
+  auto copy = std::move(kv::Index::create({2, 3, 200, 16, 32})).value();
   copy.copy_from(index, 100);
   EXPECT_TRUE(std::equal(index.ids(1, 2), index.ids(1, 2) + 100, copy.ids(1, 2)));
+  EXPECT_EQ(copy.counted(), 30u);
+  EXPECT_EQ(copy.counts(1, 2)[5], 3u);
+  EXPECT_EQ(copy.means(1, 2)[5 * 64 + 1], 77u);
+  copy.copy_from(index, 29);  // more was counted than is taken over
+  EXPECT_EQ(copy.counted(), 0u);
+  EXPECT_EQ(copy.counts(1, 2)[5], 0u);
+  index.forget_counts();
+  EXPECT_EQ(index.counted(), 0u);
+  EXPECT_EQ(index.counts(1, 2)[5], 0u);
 }
 
 }  // namespace

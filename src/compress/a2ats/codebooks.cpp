@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <random>
 
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "compress/a2ats/codebook_math.h"
+#include "compress/a2ats/facts_text.h"
 #include "compress/json.h"
 #include "compress/layout.h"
 #include "compress/runtime_text.h"
@@ -75,21 +75,6 @@ class Collector : public exec::Probe {
   std::vector<HeadSamples>& heads_;
 };
 
-/// Random identifiers, which needles in long texts are made of: "8c0d1f...-..., ".
-std::string random_keys(size_t bytes, uint64_t seed) {
-  std::mt19937_64 rng(seed);
-  std::string out;
-  constexpr size_t kDashes[] = {8, 4, 4, 4, 12};
-  while (out.size() < bytes) {
-    for (size_t part = 0; part < 5; ++part) {
-      if (part > 0) out += '-';
-      for (size_t i = 0; i < kDashes[part]; ++i) out += "0123456789abcdef"[rng() % 16];
-    }
-    out += ", ";
-  }
-  return out;
-}
-
 /// Takes the mean off every row and returns what was added.
 std::vector<float> centre(Matrix& z) {
   std::vector<double> sum(z.cols());
@@ -120,14 +105,10 @@ class Trainer {
     MINNOW_ASSIGN(sequences_, runtime_text(m_, plan, text));
     if (m_.container->tokenizer().empty()) return {};
     MINNOW_ASSIGN(const auto tokenizer, tokenizer_of(*m_.container));
-    std::vector<int32_t> random;
-    // Digits make few characters a token: eight are more than enough.
-    MINNOW_TRY(tokenizer->encode(random_keys(size_t{o_.random_tokens} * 8, o_.seed), false, false, random));
-    const size_t count = std::min<size_t>(random.size(), o_.random_tokens);
-    for (size_t at = 0; at < count; at += text.length) {
-      sequences_.emplace_back(random.begin() + static_cast<long>(at),
-                              random.begin() + static_cast<long>(std::min<size_t>(at + text.length, count)));
-    }
+    if (o_.fact_tokens == 0) return {};
+    MINNOW_ASSIGN(const Sequences facts,
+                  facts_text(*tokenizer, sequences_, o_.fact_tokens, text.length, o_.seed));
+    sequences_.insert(sequences_.end(), facts.begin(), facts.end());
     return {};
   }
 

@@ -19,8 +19,8 @@ struct CodebookOptions {
   uint32_t centroids = 1024;  ///< a multiple of 16, at most model::kMostCentroids
   bool euclidean = false;     ///< take every direction of a key for as important as any other: for comparison
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
-  /// Of that text, and of text of random keys, which prose has none of.
-  uint32_t tokens = 1u << 16, random_tokens = 1u << 14;
+  /// Of that text, and of it with facts of random keys in it (facts_text.h), which prose has none of.
+  uint32_t tokens = 1u << 16, fact_tokens = 1u << 15;
   uint32_t length = 8192;  ///< of a sequence, within the model's own maximum
   uint64_t memory =
       uint64_t{1} << 30;  ///< bytes of keys held at a time; less means more passes over the text

@@ -1,0 +1,56 @@
+// Text with facts in it: told, then asked for, the same for the same seed.
+#include "compress/a2ats/facts_text.h"
+
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "compress/runtime_text.h"
+#include "support/fixtures.h"
+
+namespace minnow::testing {
+namespace {
+
+class FactsText : public ::testing::Test {
+ protected:
+  FactsText()
+      : container_(
+            std::move(format::Container::open(std::move(MappedFile::open(books_path())).value())).value()),
+        tokenizer_(std::move(compress::tokenizer_of(container_)).value()) {
+    EXPECT_TRUE(tokenizer_->encode(kProse, false, false, text_.emplace_back()).ok());
+  }
+  compress::Sequences make(uint32_t tokens, uint32_t length, uint64_t seed) const {
+    return std::move(compress::facts_text(*tokenizer_, text_, tokens, length, seed)).value();
+  }
+
+  static constexpr const char* kProse =
+      "It was late in the evening when they came upon a house by the river.";
+  format::Container container_;
+  std::unique_ptr<const text::Tokenizer> tokenizer_;
+  compress::Sequences text_;
+};
+
+TEST_F(FactsText, HasTheLengthsAskedFor) {
+  const auto made = make(2500, 1000, 1);
+  ASSERT_EQ(made.size(), 3u);
+  EXPECT_EQ(made[0].size(), 1000u);
+  EXPECT_EQ(made[2].size(), 500u);
+  EXPECT_EQ(made, make(2500, 1000, 1));
+  EXPECT_NE(made, make(2500, 1000, 2));
+  EXPECT_TRUE(make(0, 1000, 1).empty());
+}
+
+TEST_F(FactsText, AsksForWhatItTold) {
+  const std::string all = tokenizer_->decode(make(20000, 20000, 3).front(), true);
+  const std::regex question(R"(Look up entry ([0-9a-z ]+)\. Entry \1 contains ([0-9a-z-]+)\.)");
+  size_t asked = 0;
+  for (std::sregex_iterator at(all.begin(), all.end(), question), end; at != end; ++at, ++asked) {
+    const std::string told = "\nEntry " + at->str(1) + " contains " + at->str(2) + ".\n";
+    EXPECT_LT(all.find(told), static_cast<size_t>(at->position())) << told;
+  }
+  EXPECT_GT(asked, 10u);
+  EXPECT_NE(all.find("late in the evening"), std::string::npos) << "ordinary text lies between";
+}
+
+}  // namespace
+}  // namespace minnow::testing
