@@ -26,23 +26,6 @@ static inline void v_load_pairs(const float* p, float* a, float* b) {
   v_store(b, _mm256_shuffle_ps(first, second, 0xdd));
 }
 
-// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
-// [0, 1) and stays in [1, 2], so that n can be added to its exponent.
-static inline VecF v_exp2_negative(VecF x) {
-  const VecF n = _mm256_floor_ps(x), f = v_sub(x, n);
-  VecF p = v_set1(0.0018775767f);
-  p = v_fma(p, f, v_set1(0.00898934f));
-  p = v_fma(p, f, v_set1(0.055826318f));
-  p = v_fma(p, f, v_set1(0.24015361f));
-  p = v_fma(p, f, v_set1(0.6931531f));
-  p = v_fma(p, f, v_set1(0.99999994f));
-  const VecI power = _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23));
-  // Not less: a NaN stays one, being added to a NaN's exponent or not.
-  const VecF small = _mm256_cmp_ps(x, v_set1(-125.0f), _CMP_LT_OQ);
-  const VecF nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-  return _mm256_or_ps(nan, _mm256_andnot_ps(small, _mm256_castsi256_ps(power)));
-}
-
 // v[i][j] becomes v[j][i].
 static inline void vi_transpose(VecI* v) {
   VecI a[8];

@@ -25,19 +25,6 @@ static inline void v_load_pairs(const float* p, float* a, float* b) {
   v_store(b, _mm512_permutex2var_ps(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high));
 }
 
-// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 for minus infinity. The polynomial is
-// minimax on [0, 1).
-static inline VecF v_exp2_negative(VecF x) {
-  const VecF f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // x - floor(x)
-  VecF p = v_set1(0.0018775767f);
-  p = v_fma(p, f, v_set1(0.00898934f));
-  p = v_fma(p, f, v_set1(0.055826318f));
-  p = v_fma(p, f, v_set1(0.24015361f));
-  p = v_fma(p, f, v_set1(0.6931531f));
-  p = v_fma(p, f, v_set1(0.99999994f));
-  return _mm512_scalef_ps(p, x);
-}
-
 // v[i][j] becomes v[j][i].
 static inline void vi_transpose(VecI* v) {
   VecI a[16];

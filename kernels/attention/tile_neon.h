@@ -25,21 +25,6 @@ static inline void v_load_pairs(const float* p, float* a, float* b) {
   v_store(b, pairs.val[1]);
 }
 
-// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
-// [0, 1) and stays in [1, 2], so that n can be added to its exponent.
-static inline VecF v_exp2_negative(VecF x) {
-  const VecF n = vrndmq_f32(x), f = v_sub(x, n);
-  VecF p = v_set1(0.0018775767f);
-  p = v_fma(p, f, v_set1(0.00898934f));
-  p = v_fma(p, f, v_set1(0.055826318f));
-  p = v_fma(p, f, v_set1(0.24015361f));
-  p = v_fma(p, f, v_set1(0.6931531f));
-  p = v_fma(p, f, v_set1(0.99999994f));
-  // The conversion makes 0 of a NaN, which p is then.
-  const VecI power = vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vcvtq_s32_f32(n), 23));
-  return v_if_less(x, v_set1(-125.0f), v_zero(), vreinterpretq_f32_s32(power));
-}
-
 // v[i][j] becomes v[j][i].
 static inline void vi_transpose(VecI* v) {
   const int32x4_t a = vtrn1q_s32(v[0], v[1]), b = vtrn2q_s32(v[0], v[1]);

@@ -75,6 +75,22 @@ static inline VecF v_scale2(VecF x, VecF n) {
   const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(second, bias), 23));
   return _mm256_mul_ps(_mm256_mul_ps(x, a), b);
 }
+// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
+// [0, 1) and stays in [1, 2], so that n can be added to its exponent.
+static inline VecF v_exp2_negative(VecF x) {
+  const VecF n = _mm256_floor_ps(x), f = v_sub(x, n);
+  VecF p = v_set1(0.0018775767f);
+  p = v_fma(p, f, v_set1(0.00898934f));
+  p = v_fma(p, f, v_set1(0.055826318f));
+  p = v_fma(p, f, v_set1(0.24015361f));
+  p = v_fma(p, f, v_set1(0.6931531f));
+  p = v_fma(p, f, v_set1(0.99999994f));
+  const VecI power = _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23));
+  // Not less: a NaN stays one, being added to a NaN's exponent or not.
+  const VecF small = _mm256_cmp_ps(x, v_set1(-125.0f), _CMP_LT_OQ);
+  const VecF nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+  return _mm256_or_ps(nan, _mm256_andnot_ps(small, _mm256_castsi256_ps(power)));
+}
 
 static inline float v_hsum(VecF a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -120,6 +136,12 @@ static inline VecF v_load_i8(const int8_t* p) {
 }
 static inline void v_store_f16(uint16_t* p, VecF a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline float v_f32_of_f16(uint16_t bits) {
+  return _cvtsh_ss(bits);
+}
+static inline uint16_t v_f16_of_f32(float value) {
+  return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 static inline void v_store_bf16(uint16_t* p, VecF a) {
   const __m256i bits = _mm256_castps_si256(a);

@@ -74,6 +74,18 @@ static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
 static inline VecF v_scale2(VecF x, VecF n) {
   return _mm512_scalef_ps(x, n);
 }
+// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 for minus infinity. The polynomial is
+// minimax on [0, 1).
+static inline VecF v_exp2_negative(VecF x) {
+  const VecF f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);  // x - floor(x)
+  VecF p = v_set1(0.0018775767f);
+  p = v_fma(p, f, v_set1(0.00898934f));
+  p = v_fma(p, f, v_set1(0.055826318f));
+  p = v_fma(p, f, v_set1(0.24015361f));
+  p = v_fma(p, f, v_set1(0.6931531f));
+  p = v_fma(p, f, v_set1(0.99999994f));
+  return _mm512_scalef_ps(p, x);
+}
 
 static inline float v_hsum(VecF a) {
   return _mm512_reduce_add_ps(a);
@@ -118,6 +130,13 @@ static inline VecF v_load_i8(const int8_t* p) {
 // Round to nearest even.
 static inline void v_store_f16(uint16_t* p, VecF a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+// One value, by the instruction.
+static inline float v_f32_of_f16(uint16_t bits) {
+  return _cvtsh_ss(bits);
+}
+static inline uint16_t v_f16_of_f32(float value) {
+  return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 static inline void v_store_bf16(uint16_t* p, VecF a) {
   const __m512i bits = _mm512_castps_si512(a);

@@ -75,6 +75,20 @@ static inline VecF v_scale2(VecF x, VecF n) {
   const float32x4_t b = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(second, vdupq_n_s32(127)), 23));
   return vmulq_f32(vmulq_f32(x, a), b);
 }
+// 2^x for x <= 0 or little above it; relative error below 2^-22.5; 0 below -125. The polynomial is minimax on
+// [0, 1) and stays in [1, 2], so that n can be added to its exponent.
+static inline VecF v_exp2_negative(VecF x) {
+  const VecF n = vrndmq_f32(x), f = v_sub(x, n);
+  VecF p = v_set1(0.0018775767f);
+  p = v_fma(p, f, v_set1(0.00898934f));
+  p = v_fma(p, f, v_set1(0.055826318f));
+  p = v_fma(p, f, v_set1(0.24015361f));
+  p = v_fma(p, f, v_set1(0.6931531f));
+  p = v_fma(p, f, v_set1(0.99999994f));
+  // The conversion makes 0 of a NaN, which p is then.
+  const VecI power = vaddq_s32(vreinterpretq_s32_f32(p), vshlq_n_s32(vcvtq_s32_f32(n), 23));
+  return v_if_less(x, v_set1(-125.0f), v_zero(), vreinterpretq_f32_s32(power));
+}
 
 static inline float v_hsum(VecF a) {
   return vaddvq_f32(a);
@@ -117,6 +131,12 @@ static inline VecF v_load_i8(const int8_t* p) {
 }
 static inline void v_store_f16(uint16_t* p, VecF a) {
   vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a)));
+}
+static inline float v_f32_of_f16(uint16_t bits) {
+  return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
+}
+static inline uint16_t v_f16_of_f32(float value) {
+  return vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(value))), 0);
 }
 static inline void v_store_bf16(uint16_t* p, VecF a) {
   const uint32x4_t bits = vreinterpretq_u32_f32(a);

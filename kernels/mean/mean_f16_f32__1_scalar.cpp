@@ -7,10 +7,11 @@
 extern "C" void mean_f16_f32__1_scalar(const MeanArgs* args) {
   for (size_t i = 0; i < args->n; ++i) {
     float value = args->x[i];
+    uint16_t* mean = args->mean + i * args->stride;
     if (args->weight != 1.0f) {
-      const float old = f32_of_f16(args->mean[i]);
+      const float old = f32_of_f16(*mean);
       value = fmaf(args->weight, value - old, old);
     }
-    args->mean[i] = f16_of_f32(value);
+    *mean = f16_of_f32(value);
   }
 }

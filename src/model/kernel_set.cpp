@@ -17,6 +17,8 @@ KernelSet select_kernels(uint32_t isa) {
   k.nearest = select_nearest(NearestOp::nearest_u16_f32, isa);
   k.collect = select_collect(CollectOp::collect_u32_u16, isa);
   k.mean = select_mean(MeanOp::mean_f16_f32, isa);
+  k.score = select_score(ScoreOp::score_f32_f16, isa);
+  k.weigh = select_weigh(WeighOp::weigh_f32_f16, isa);
   k.quantize = select_quantize(QuantizeOp::quantize_q8_f32, isa);
   k.attention_f32 = select_attention(AttentionOp::attn_f32_f32_f32, isa);
   k.attention_f16 = select_attention(AttentionOp::attn_f32_f32_f16, isa);

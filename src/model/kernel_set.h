@@ -19,7 +19,9 @@
 #include "kernels/norm/norm.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/rope/rope.h"
+#include "kernels/score/score.h"
 #include "kernels/threshold/threshold.h"
+#include "kernels/weigh/weigh.h"
 
 namespace minnow::model {
 
@@ -36,6 +38,8 @@ struct KernelSet {
   const NearestKernel* nearest = nullptr;
   const CollectKernel* collect = nullptr;
   const MeanKernel* mean = nullptr;
+  const ScoreKernel* score = nullptr;
+  const WeighKernel* weigh = nullptr;
   const AttentionKernel *attention_f32 = nullptr, *attention_f16 = nullptr, *attention_q8 = nullptr;
   const NormKernel *rms_norm = nullptr, *layer_norm = nullptr;
   const ActivationKernel* activation = nullptr;

@@ -1,4 +1,5 @@
-// mean: every variant against the scalar one bit for bit, and all of them against means in double.
+// mean: every variant against the scalar one bit for bit, side by side and strided, and all of them against
+// means in double.
 #include "kernels/mean/mean.h"
 
 #include <algorithm>
@@ -35,13 +36,34 @@ class Mean : public kernel_test::KernelTest<MeanKernel> {
   void run(Guarded<uint16_t>& mean, Guarded<float>& x, float weight) {
     Guarded<uint16_t> reference(mean.size());
     std::copy(mean.begin(), mean.end(), reference.begin());
-    MeanArgs args{reference.data(), x.data(), x.size(), weight};
+    strided(mean, x, weight);
+    MeanArgs args{reference.data(), 1, x.data(), x.size(), weight};
     select_mean(MeanOp::mean_f16_f32, 0)->fn(&args);
     args.mean = mean.data();
     GetParam().fn(&args);
     for (size_t i = 0; i < mean.size(); ++i) {
       if (is_nan(reference[i]) && is_nan(mean[i])) continue;
       ASSERT_EQ(mean[i], reference[i]) << "weight " << weight << " x " << x[i] << " at " << i;
+    }
+  }
+  // The same with room between the values, which stays as it is.
+  void strided(Guarded<uint16_t>& mean, Guarded<float>& x, float weight) {
+    const size_t n = mean.size();
+    if (n == 0) return;
+    const size_t stride = random.integer(0, 2) == 0 ? (size_t)random.integer(2, 20) : 16;
+    const uint16_t untouched = 0x1234;
+    Guarded<uint16_t> wide((n - 1) * stride + 1), reference(n);
+    std::fill(wide.begin(), wide.end(), untouched);
+    for (size_t i = 0; i < n; ++i) wide[i * stride] = reference[i] = mean[i];
+    MeanArgs args{wide.data(), stride, x.data(), n, weight};
+    GetParam().fn(&args);
+    args.mean = reference.data(), args.stride = 1;
+    select_mean(MeanOp::mean_f16_f32, 0)->fn(&args);
+    for (size_t i = 0; i < n; ++i) {
+      if (!is_nan(reference[i]) || !is_nan(wide[i * stride])) {
+        ASSERT_EQ(wide[i * stride], reference[i]) << "weight " << weight << " x " << x[i] << " at " << i;
+      }
+      for (size_t j = 1; j < stride && i + 1 < n; ++j) ASSERT_EQ(wide[i * stride + j], untouched);
     }
   }
   float any_size() { return random.normal() * std::exp2((float)random.integer(-30, 17)); }
