@@ -30,12 +30,14 @@ void RunOptions::add_to(CLI::App& app) {
   app.add_option("--sparsity-scale", sparsity_scale, "factor on all thresholds; less keeps more")
       ->check(CLI::Range(0.0f, 1e6f));
   app.add_option("--retrieval", retrieval,
-                 "attend to the few keys of a long context that matter most (default: off)")
+                 "attend to the few keys of a long context that matter most (default: where the model has "
+                 "codebooks)")
       ->check(CLI::IsMember({"on", "off"}));
   app.add_option("--retrieval-from", retrieval_from, "positions up to which a token attends to all of them");
   app.add_option("--top-k-fraction", retrieval_fraction,
                  "of all positions, that each query head takes at most")
       ->check(CLI::Range(1e-6f, 1.0f));
+  app.add_option("--top-k-budget", retrieval_budget, "and no more than so many; 0: no bound");
 }
 
 Engine RunOptions::engine() const {
@@ -66,9 +68,12 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
                                    : MINNOW_SPARSITY_AUTO;
   p.sparsity_scale = sparsity_scale;
   p.sparsity_prompts = mask_prompts ? 1 : 0;
-  p.retrieval = retrieval == "on" ? MINNOW_RETRIEVAL_ON : MINNOW_RETRIEVAL_OFF;
+  p.retrieval = retrieval == "on"    ? MINNOW_RETRIEVAL_ON
+                : retrieval == "off" ? MINNOW_RETRIEVAL_OFF
+                                     : MINNOW_RETRIEVAL_AUTO;
   p.retrieval_from = retrieval_from;
   p.retrieval_fraction = retrieval_fraction;
+  p.retrieval_budget = retrieval_budget;
   minnow_session* s = nullptr;
   check(minnow_session_create(m.get(), &p, &s));
   return Session(s);

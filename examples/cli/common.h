@@ -40,6 +40,7 @@ struct RunOptions {
   std::string retrieval;
   uint32_t retrieval_from = minnow_session_params_default().retrieval_from;
   float retrieval_fraction = minnow_session_params_default().retrieval_fraction;
+  uint32_t retrieval_budget = minnow_session_params_default().retrieval_budget;
   bool mask_prompts = false;  ///< set by commands that measure loss
 
   void add_to(CLI::App& app);

@@ -180,8 +180,9 @@ typedef enum minnow_sparsity {
 /* Whether tokens behind a long context attend to all of it, or to the few keys of each head that a model's
  * codebooks find (A2ATS, arXiv 2502.12665). */
 typedef enum minnow_retrieval {
-  MINNOW_RETRIEVAL_OFF = 0,
-  MINNOW_RETRIEVAL_ON = 1 /* a model without codebooks is MINNOW_UNSUPPORTED */
+  MINNOW_RETRIEVAL_AUTO = 0, /* on where the model has codebooks */
+  MINNOW_RETRIEVAL_ON = 1,   /* a model without codebooks is MINNOW_UNSUPPORTED */
+  MINNOW_RETRIEVAL_OFF = 2
 } minnow_retrieval;
 
 typedef struct minnow_session_params {
@@ -198,12 +199,13 @@ typedef struct minnow_session_params {
   float sparsity_scale; /* of all thresholds, at least 0: less keeps more. default 1 */
   int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
   minnow_retrieval
-      retrieval;            /* default MINNOW_RETRIEVAL_OFF: it can lose what only one key of a long text says
-                               (docs/retrieval.md has how often). On, tokens that come one at a time, behind at least
-                               retrieval_from others, attend to the keys of each head that matter most, to the first 8
-                               and to            the last 64 positions; several at once attend to everything */
-  uint32_t retrieval_from;  /* sessions with a smaller context keep no index. default 4096 */
-  float retrieval_fraction; /* of all positions, that each query head takes at most, above 0. default 0.02 */
+      retrieval; /* default MINNOW_RETRIEVAL_AUTO. On, tokens that come one at a time, behind at least
+                    retrieval_from others, attend to the keys of each head that matter most, to the first 8 and
+                    to the last 64 positions exactly, and to the rest through means (docs/retrieval.md has what
+                    that loses); several at once attend to everything */
+  uint32_t retrieval_from;   /* sessions with a smaller context keep no index. default 4096 */
+  float retrieval_fraction;  /* of all positions, that each query head takes at most, above 0. default 0.02 */
+  uint32_t retrieval_budget; /* and no more than so many; 0: no bound. default 1024 */
 } minnow_session_params;
 
 MINNOW_API minnow_session_params minnow_session_params_default(void);
@@ -257,7 +259,7 @@ MINNOW_API minnow_status minnow_prefill_logits(minnow_session* session, const in
 MINNOW_API uint32_t minnow_session_position(const minnow_session* session);
 MINNOW_API uint32_t minnow_session_context(const minnow_session* session);
 /* Retrieval on or off for the tokens to come. MINNOW_UNSUPPORTED where the session keeps no index: it was
- * created with MINNOW_RETRIEVAL_OFF, or its context is at most retrieval_from. */
+ * created with MINNOW_RETRIEVAL_OFF, the model has no codebooks, or its context is at most retrieval_from. */
 MINNOW_API minnow_status minnow_session_set_retrieval(minnow_session* session, int on);
 /* Forgets everything from `position` on; beyond the end is an error. */
 MINNOW_API minnow_status minnow_session_rewind(minnow_session* session, uint32_t position);

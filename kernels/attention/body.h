@@ -47,13 +47,12 @@ static MINNOW_APART void attention_scores(AttentionJob<T>* job, size_t row, size
   for (int r = 0; r < R; ++r) top[r0 + (size_t)r] = v_hmax(largest[r]);
 }
 
-// For rows with a cap, a bias or positions of this tile that they do not see: caps, adds the bias, masks by
-// minus infinity, and returns the largest again. After a cap or a bias, scores are times log2(e) already.
+// For rows with a cap or with positions of this tile they do not see: caps, masks by minus infinity, and
+// returns the largest again.
 template <class T>
 static MINNOW_APART float attention_mask(const AttentionJob<T>* job, float* x, float* factor, size_t low,
                                          size_t high) {
   const float cap = job->args->cap;
-  const float* bias = job->args->bias != nullptr ? job->args->bias + job->first : nullptr;
   VecF largest = v_set1(-INFINITY);
   float index[kLanes];
   for (size_t lane = 0; lane < kLanes; ++lane) index[lane] = (float)lane;
@@ -64,14 +63,13 @@ static MINNOW_APART float attention_mask(const AttentionJob<T>* job, float* x, f
       v = v_mul(v, v_set1(*factor / (cap * log2e)));
       v = v_mul(v_set1(cap * log2e), v_tanh(v));
     }
-    if (bias != nullptr) v = v_fma(v, v_set1(cap != 0.0f ? 1.0f : *factor), v_load(bias + i));
     const VecF at = v_add(v_load(index), v_set1((float)i));
     v = v_if_less(at, v_set1((float)high), v, v_set1(-INFINITY));
     v = v_if_less(at, v_set1((float)low), v_set1(-INFINITY), v);
     v_store(x + i, v);
     largest = v_max(v, largest);
   }
-  if (cap != 0.0f || bias != nullptr) *factor = 1.0f;
+  if (cap != 0.0f) *factor = 1.0f;
   return v_hmax(largest);
 }
 
@@ -187,7 +185,7 @@ static inline void attention_rows(AttentionJob<T>* job, size_t row, size_t n) {
   for (size_t r = 0; r < n; ++r) {
     float* old = &job->top[row + r];
     factor[r] = job->factor[row + r];
-    if (low[r] > 0 || high[r] < T::kPositions || job->args->cap != 0.0f || job->args->bias != nullptr)
+    if (low[r] > 0 || high[r] < T::kPositions || job->args->cap != 0.0f)
       top[r] = attention_mask(job, job->scores + r * T::kPositions, &factor[r], low[r], high[r]);
     const float most = top[r] * factor[r] < *old ? *old : top[r] * factor[r];
     top[r] = most == -INFINITY ? 0.0f : most;  // nothing seen so far: every weight comes out as 0

@@ -37,7 +37,6 @@ static inline void attention_scalar(const AttentionArgs* args, bool rounded) {
     float top = -INFINITY;
     for (size_t i = 0; i < args->d; ++i) sums[i] = 0;
     for (; p < args->p1 && p < limit; ++p) {
-      if (args->bias != nullptr && args->bias[p] == -INFINITY) continue;
       const Element* k = (const Element*)((const char*)args->k + p * args->row_stride);
       const Element* v = (const Element*)((const char*)args->v + p * args->row_stride);
       double dot = 0, v_scale = 1;
@@ -48,7 +47,6 @@ static inline void attention_scalar(const AttentionArgs* args, bool rounded) {
       }
       float x = (float)(dot * (double)args->scale);
       if (args->cap != 0.0f) x = args->cap * tanhf(x / args->cap);
-      if (args->bias != nullptr) x = (float)((double)x + (double)args->bias[p] * 0.69314718055994531);
       if (!(x <= top)) {  // larger, or NaN: the sums so far are worth less
         const double keep = (double)expf(top - x);
         total *= keep;

@@ -31,7 +31,8 @@ Result<exec::DecoderOptions> options_from(const Model& model, const minnow_sessi
   o.sparsity = p.sparsity == MINNOW_SPARSITY_ON || (p.sparsity == MINNOW_SPARSITY_AUTO && has_thresholds);
   o.threshold_scale = p.sparsity_scale;
   o.mask_prompts = p.sparsity_prompts != 0;
-  if (p.retrieval != MINNOW_RETRIEVAL_ON && p.retrieval != MINNOW_RETRIEVAL_OFF) {
+  if (p.retrieval != MINNOW_RETRIEVAL_AUTO && p.retrieval != MINNOW_RETRIEVAL_ON &&
+      p.retrieval != MINNOW_RETRIEVAL_OFF) {
     return fail(Code::invalid_argument, "retrieval ", int(p.retrieval), " is not known");
   }
   if (p.retrieval == MINNOW_RETRIEVAL_ON && model.plan->centroids == 0) {
@@ -43,9 +44,10 @@ Result<exec::DecoderOptions> options_from(const Model& model, const minnow_sessi
     return fail(Code::invalid_argument, "a retrieval fraction of ", p.retrieval_fraction,
                 " was asked for; it lies above 0 and is at most 1");
   }
-  o.retrieval.on = p.retrieval == MINNOW_RETRIEVAL_ON;
+  o.retrieval.on = p.retrieval != MINNOW_RETRIEVAL_OFF && model.plan->centroids != 0;
   o.retrieval.from = p.retrieval_from;
   o.retrieval.fraction = p.retrieval_fraction;
+  o.retrieval.budget = p.retrieval_budget;
   return o;
 }
 
@@ -171,8 +173,8 @@ extern "C" {
 
 minnow_session_params minnow_session_params_default(void) {
   const exec::RetrievalOptions o;
-  return {sizeof(minnow_session_params), 0,      0,         MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0,
-          MINNOW_RETRIEVAL_OFF,          o.from, o.fraction};
+  return {sizeof(minnow_session_params), 0,      0,          MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0,
+          MINNOW_RETRIEVAL_AUTO,         o.from, o.fraction, o.budget};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
@@ -367,10 +369,12 @@ minnow_status minnow_session_set_retrieval(minnow_session* session, int on) {
     const Entry entry(*session);
     MINNOW_TRY(entry.status());
     if (!session->decoder->has_index()) {
-      return fail(Code::unsupported,
-                  "the session keeps no retrieval index: retrieval was off when it was made, or its ",
-                  "context of ", session->options.context, " is not above retrieval_from (",
-                  session->options.retrieval.from, ")");
+      return fail(
+          Code::unsupported,
+          "the session keeps no retrieval index: retrieval was off when it was made, the model has no "
+          "codebooks, or its ",
+          "context of ", session->options.context, " is not above retrieval_from (",
+          session->options.retrieval.from, ")");
     }
     session->decoder->switch_retrieval(on != 0);
     return {};

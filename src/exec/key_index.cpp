@@ -157,8 +157,11 @@ void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row
   const uint16_t id = index.ids(layer, head)[position];
   const auto count = static_cast<float>(++index.counts(layer, head)[id]);
   index.log_counts(layer, head)[id] = std::log2(count);
-  const MeanArgs mean{index.means(layer, head) + size_t{id} * 2 * padded, row, 2 * padded, 1.0f / count};
-  plan.kernels.mean->fn(&mean);
+  const size_t panel = id / kScorePanel * padded * kScorePanel + id % kScorePanel;
+  const MeanArgs key{index.mean_keys(layer, head) + panel, kScorePanel, k, padded, 1.0f / count};
+  const MeanArgs value{index.mean_values(layer, head) + size_t{id} * padded, 1, v, padded, 1.0f / count};
+  plan.kernels.mean->fn(&key);
+  plan.kernels.mean->fn(&value);
 }
 
 }  // namespace

@@ -13,13 +13,15 @@ namespace {
 
 using model::Plan;
 
-/// Selected rows that are brought together at a time, and attended to; centroids that are.
+/// Selected rows that are brought together at a time, and attended to.
 constexpr size_t kPiece = 256;
 
 /// A thread's scratch, carved out of ws.retrieval_scratch.
 struct Scratch {
   float* scores;      // (heads of a group, centroids)
   uint32_t* order;    // (centroids)
+  float* bias;        // (centroids)   log2 of the keys left
+  std::byte* weigh;   // of the kernel
   std::byte* rows;    // (kPiece, row_bytes) gathered K and V
   float* row_scales;  // (kPiece, 2)
   size_t bytes;
@@ -36,14 +38,16 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
   };
   take(s.scores, plan.config->group_size() * plan.centroids);
   take(s.order, plan.centroids);
+  take(s.bias, plan.centroids);
+  take(s.weigh, weigh_scratch_bytes(plan.centroids));
   take(s.rows, kPiece * 2 * padded * sizeof(float));
   take(s.row_scales, kPiece * 2);
   s.bytes = used;
   return s;
 }
 
-/// A token's attention in one layer. What a KV head attends to is cut into pieces: of the listed positions
-/// first, then, where there is a remainder, of the centroids that stand for the others.
+/// A token's attention in one layer. What a KV head attends to is cut into pieces: of the listed positions,
+/// and behind them, where there is a remainder, what centroids stand for.
 struct Selected {
   const Plan& plan;
   const Workspace& ws;
@@ -53,18 +57,14 @@ struct Selected {
   size_t padded;
 
   uint32_t* list_of(size_t head) const { return ws.selected + head * ws.selected_stride; }
-  float* bias_of(size_t head) const { return ws.remainder_bias + head * ws.remainder_stride; }
-  size_t listed_pieces(size_t head) const { return ceil_div(size_t{ws.selected_count[head]}, kPiece); }
-  size_t pieces(size_t head) const {
-    return listed_pieces(head) + ceil_div(size_t{ws.remainder[head]}, kPiece);
-  }
+  size_t pieces(size_t head) const { return ceil_div(size_t{ws.selected_count[head]}, kPiece); }
 
   void select(size_t head, uint32_t slot) const;
+  float unit() const;
+  void cap(float* x, size_t n) const;
   size_t choose(size_t head, const Scratch& s, uint32_t end, uint32_t* list) const;
-  void weigh_rest(size_t head, const Wanted& wanted, size_t n) const;
+  void attend_rest(size_t head, const Scratch& s) const;
   void piece(size_t head, size_t index, uint32_t slot) const;
-  void attend_piece(size_t head, size_t index, const float* q, AttentionArgs a,
-                    const AttentionKernel* kernel) const;
   void merge(size_t head, size_t pieces) const;
 };
 
@@ -75,7 +75,6 @@ void Selected::select(size_t head, uint32_t slot) const {
   const uint32_t count = position + 1, end = far_end(position), first = std::min(kSinks, end);
   uint32_t* list = list_of(head);
   for (uint32_t p = 0; p < first; ++p) list[p] = p;
-  ws.remainder[head] = 0;
   size_t far = 0;
   if (retrieval.options.selector != nullptr) {
     const Selector::Request request{layer,
@@ -92,6 +91,8 @@ void Selected::select(size_t head, uint32_t slot) const {
   uint32_t* at = list + first + far;
   for (uint32_t p = std::max(end, first); p < count; ++p) *at++ = p;
   ws.selected_count[head] = static_cast<uint32_t>(at - list);
+  ws.remainder[head] = retrieval.options.remainder && retrieval.options.selector == nullptr && end > first;
+  if (ws.remainder[head] != 0) attend_rest(head, s);
 }
 
 /// Far keys that any head of the group wants.
@@ -100,12 +101,16 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* l
   const model::Config& c = *plan.config;
   const auto kv_head = static_cast<uint32_t>(head);
   const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
-  LinearFloatArgs score{};
-  score.x = ws.far_q + head * group * padded, score.x_stride = padded;
-  score.w = retrieval.index.means(layer, kv_head), score.w_stride = 2 * padded * sizeof(uint16_t);
-  score.y = s.scores, score.y_stride = n;
-  score.m = group, score.n0 = 0, score.n1 = n, score.k = padded;
-  plan.kernels.linear_f16->fn(&score);
+  const ScoreArgs score{ws.far_q + head * group * padded,
+                        padded,
+                        retrieval.index.mean_keys(layer, kv_head),
+                        s.scores,
+                        n,
+                        group,
+                        n,
+                        padded};
+  plan.kernels.score->fn(&score);
+  if (c.attention_softcap != 0.0f) cap(s.scores, group * n);
 
   const uint32_t* counts = retrieval.index.counts(layer, kv_head);
   HeadBudget budget;
@@ -113,11 +118,17 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* l
   if (o.budget != 0) budget.most = std::min(budget.most, o.budget);
   budget.least = budget.most / 8;
   budget.mass = o.mass;
-  budget.unit = c.attention_scale * 1.44269504f;
+  budget.unit = unit();
   Wanted wanted;
   wanted.clear(n);
   for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, budget, s.order);
-  if (o.remainder) weigh_rest(head, wanted, n);
+  const float* log_counts = retrieval.index.log_counts(layer, kv_head);
+  for (size_t i = 0; i < n; ++i) {  // before trimming, which uses up what it knows
+    const uint32_t left = wanted.left(i, counts[i]);
+    s.bias[i] = left == 0           ? -INFINITY
+                : left == counts[i] ? log_counts[i]
+                                    : std::log2(static_cast<float>(left));
+  }
   const uint16_t* ids = retrieval.index.ids(layer, kv_head);
   size_t count = 0;
   const CollectArgs args{ids + kSinks, end - kSinks, wanted.bits(), list, kSinks, &count};
@@ -125,16 +136,40 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* l
   return wanted.trim(ids, list, count);
 }
 
-/// The weights of what is not listed: as many keys as a centroid has left.
-void Selected::weigh_rest(size_t head, const Wanted& wanted, size_t n) const {
-  const uint32_t* counts = retrieval.index.counts(layer, static_cast<uint32_t>(head));
-  const float* log_counts = retrieval.index.log_counts(layer, static_cast<uint32_t>(head));
-  float* bias = bias_of(head);
-  for (size_t i = 0; i < n; ++i) {
-    const uint32_t left = wanted.left(i, counts[i]);
-    bias[i] = left == 0 ? -INFINITY : left == counts[i] ? log_counts[i] : std::log2(static_cast<float>(left));
-  }
-  ws.remainder[head] = static_cast<uint32_t>(n);
+/// From scores to exponents of two.
+float Selected::unit() const {
+  const model::Config& c = *plan.config;
+  return 1.44269504f * (c.attention_softcap != 0.0f ? 1.0f : c.attention_scale);
+}
+
+/// x = cap * tanh(scale * x / cap)
+void Selected::cap(float* x, size_t n) const {
+  const model::Config& c = *plan.config;
+  const AxpyArgs down{nullptr, x, n, 0.0f, c.attention_scale / c.attention_softcap};
+  const ActivationArgs squash{x, nullptr, x, n, ::Activation::tanh};
+  const AxpyArgs up{nullptr, x, n, 0.0f, c.attention_softcap};
+  plan.kernels.axpy->fn(&down);
+  plan.kernels.activation->fn(&squash);
+  plan.kernels.axpy->fn(&up);
+}
+
+/// What is not listed, into the place behind the listed pieces: every centroid weighs as many keys as it has
+/// left.
+void Selected::attend_rest(size_t head, const Scratch& s) const {
+  const model::Config& c = *plan.config;
+  const auto kv_head = static_cast<uint32_t>(head);
+  const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
+  const size_t index = pieces(head), h = head * group;
+  WeighArgs w{};
+  w.x = s.scores, w.x_stride = n, w.unit = unit();
+  w.bias = s.bias;
+  w.v = retrieval.index.mean_values(layer, kv_head), w.row_stride = padded * sizeof(uint16_t);
+  w.out = ws.selected_partial + index * ws.q_stride + h * padded, w.out_stride = padded;
+  w.max = ws.selected_max + index * c.head_count + h;
+  w.sum = ws.selected_sum + index * c.head_count + h;
+  w.heads = group, w.n = n, w.dim = padded;
+  w.scratch = s.weigh;
+  plan.kernels.weigh->fn(&w);
 }
 
 /// Brings rows together: they lie anywhere, so the next ones are asked for while one is copied.
@@ -159,50 +194,34 @@ void gather(const kv::Shape& shape, const kv::RowView& rows, const uint32_t* lis
 }
 
 void Selected::piece(size_t head, size_t index, uint32_t slot) const {
-  const kv::Shape& shape = cache.shape();
-  const size_t listed = listed_pieces(head), all = pieces(head);
-  AttentionArgs a{};
-  a.scratch = ws.attention_scratch_of(slot);
-  if (index < listed) {
-    const Scratch s = scratch_at(plan, ws.retrieval_scratch_of(slot));
-    const size_t first = index * kPiece, n = std::min(kPiece, ws.selected_count[head] - first);
-    const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(head));
-    gather(shape, rows, list_of(head) + first, n, s);
-    a.k = s.rows, a.v = s.rows + shape.half_bytes(), a.row_stride = shape.half_bytes() * 2;
-    if (rows.k_scale != nullptr)
-      a.k_scales = s.row_scales, a.v_scales = s.row_scales + 1, a.scale_stride = 2 * sizeof(float);
-    a.p1 = a.last = n;
-    attend_piece(head, index, ws.q, a, attention_kernel(plan, cache));
-  } else {
-    const uint16_t* means = retrieval.index.means(layer, static_cast<uint32_t>(head));
-    a.k = means, a.v = means + padded, a.row_stride = 2 * padded * sizeof(uint16_t);
-    a.bias = bias_of(head);
-    a.p0 = (index - listed) * kPiece;
-    a.p1 = a.last = std::min<size_t>(a.p0 + kPiece, ws.remainder[head]);
-    attend_piece(head, index, ws.far_q, a, plan.kernels.attention_f16);
-  }
-  if (ws.selected_done[head].fetch_add(1, std::memory_order_acq_rel) + 1 < all) return;
-  ws.selected_done[head].store(0, std::memory_order_relaxed);
-  merge(head, all);
-}
-
-/// The group's queries over what `a` says, into the piece's place.
-void Selected::attend_piece(size_t head, size_t index, const float* q, AttentionArgs a,
-                            const AttentionKernel* kernel) const {
   const model::Config& c = *plan.config;
-  const size_t group = c.group_size();
+  const kv::Shape& shape = cache.shape();
+  const size_t group = c.group_size(), count = ws.selected_count[head];
+  const size_t first = index * kPiece, n = std::min(kPiece, count - first);
+  const Scratch s = scratch_at(plan, ws.retrieval_scratch_of(slot));
+  const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(head));
+  gather(shape, rows, list_of(head) + first, n, s);
+  AttentionArgs a{};
   a.q_token_stride = a.out_token_stride = ws.q_stride, a.q_head_stride = a.out_head_stride = padded;
   a.tokens = 1;
+  a.k = s.rows, a.v = s.rows + shape.half_bytes(), a.row_stride = shape.half_bytes() * 2;
+  if (rows.k_scale != nullptr)
+    a.k_scales = s.row_scales, a.v_scales = s.row_scales + 1, a.scale_stride = 2 * sizeof(float);
+  a.p1 = a.last = n;
   a.d = padded, a.scale = c.attention_scale, a.cap = c.attention_softcap;
+  a.scratch = ws.attention_scratch_of(slot);
   for (size_t g = 0; g < group; g += kAttentionRows) {
     const size_t h = head * group + g;
     a.heads = std::min<size_t>(kAttentionRows, group - g);
-    a.q = q + h * padded;
+    a.q = ws.q + h * padded;
     a.out = ws.selected_partial + index * ws.q_stride + h * padded;
     a.max = ws.selected_max + index * c.head_count + h;
     a.sum = ws.selected_sum + index * c.head_count + h;
-    kernel->fn(&a);
+    attention_kernel(plan, cache)->fn(&a);
   }
+  if (ws.selected_done[head].fetch_add(1, std::memory_order_acq_rel) + 1 < pieces(head)) return;
+  ws.selected_done[head].store(0, std::memory_order_relaxed);
+  merge(head, pieces(head) + ws.remainder[head]);
 }
 
 /// In the order of the pieces, whoever came last: the same bits for every number of threads.
@@ -230,7 +249,7 @@ size_t retrieval_scratch_bytes(const Plan& plan) {
 }
 
 size_t most_selected_pieces(uint32_t context) {
-  return ceil_div(size_t{context}, kPiece) + ceil_div(size_t{model::kMostCentroids}, kPiece);
+  return ceil_div(size_t{context}, kPiece) + 1;
 }
 
 void attend_selected(const Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,

@@ -11,27 +11,37 @@ constexpr size_t kSteps = 256;
 
 /// Of a head's centroids: where they lie between the best and the worst.
 struct Steps {
-  float high, width;  // score of step 0's beginning, of a step
-  uint32_t keys[kSteps];
-  size_t of(float score) const {
-    const float step = width > 0.0f ? (high - score) / width : 0.0f;
-    return step < static_cast<float>(kSteps - 1) ? static_cast<size_t>(step) : kSteps - 1;  // NaN: the last
-  }
+  float width = 0.0f;                 // of a step, in scores
+  uint32_t keys[kSteps] = {};         // of the centroids in a step
+  uint8_t of[model::kMostCentroids];  // of a centroid
 };
 
+/// The largest of some lanes of numbers, or with a sign of -1 the negative of the smallest.
+float extreme(const float* x, size_t n, float sign) {
+  constexpr size_t kLanes = 16;  // one chain of comparisons would leave the machine waiting
+  float best[kLanes];
+  std::fill_n(best, kLanes, -INFINITY);
+  for (size_t i = 0; i < n; i += kLanes) {  // numbers of centroids are multiples of 16
+    for (size_t j = 0; j < kLanes; ++j) {
+      const float v = sign * x[i + j];
+      best[j] = v > best[j] ? v : best[j];  // not NaN
+    }
+  }
+  return *std::max_element(best, best + kLanes);
+}
+
+/// Centroids without keys may lie anywhere.
 Steps spread(const float* scores, const uint32_t* counts, size_t n) {
-  Steps s{};
-  float high = -INFINITY, low = INFINITY;
-  for (size_t i = 0; i < n; ++i) {
-    if (counts[i] == 0) continue;
-    high = std::max(high, scores[i]);
-    low = std::min(low, scores[i]);
-  }
-  s.high = high;
+  Steps s;
+  const float high = extreme(scores, n, 1.0f), low = -extreme(scores, n, -1.0f);
   s.width = high > low ? (high - low) / static_cast<float>(kSteps - 1) : 0.0f;
+  const float per_step = s.width > 0.0f ? 1.0f / s.width : 0.0f;
+  constexpr auto kLast = static_cast<float>(kSteps - 1);
   for (size_t i = 0; i < n; ++i) {
-    if (counts[i] != 0) s.keys[s.of(scores[i])] += counts[i];
+    const float step = (high - scores[i]) * per_step;
+    s.of[i] = static_cast<uint8_t>(step < kLast ? step : kLast);  // NaN: the last
   }
+  for (size_t i = 0; i < n; ++i) s.keys[s.of[i]] += counts[i];
   return s;
 }
 
@@ -73,7 +83,7 @@ void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& 
   };
   for (size_t i = 0; i < centroids_; ++i) {
     if (counts[i] == 0) continue;
-    const size_t step = steps.of(scores[i]);
+    const size_t step = steps.of[i];
     if (step < whole) take(i, kAll);
     if (step == whole) order[last++] = static_cast<uint32_t>(i);
   }

@@ -27,12 +27,12 @@ class Wanted {
   void add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint32_t* order);
   /// A bit for every centroid that keys are taken of; kMostCentroids bits.
   const uint32_t* bits() const { return bits_; }
-  /// Keys of a centroid that has `count` that are not taken.
+  /// Keys of a centroid that has `count` that are not taken; before trim().
   uint32_t left(size_t centroid, uint32_t count) const {
     return quota_[centroid] >= count ? 0 : count - quota_[centroid];
   }
   /// Takes keys out of `list` (ascending positions) that are too many of their centroid. Returns how many
-  /// stay.
+  /// stay. Once, at the end.
   size_t trim(const uint16_t* ids, uint32_t* list, size_t count);
 
  private:

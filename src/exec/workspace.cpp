@@ -105,10 +105,8 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& sh
     w.selected_stride = round_up(size_t{context} + kCollectSlack, size_t{64});
     w.retrieval_stride = retrieval_scratch_bytes(plan);
     a.take(w.selected, c.kv_head_count * w.selected_stride);
-    w.remainder_stride = round_up(size_t{plan.centroids}, size_t{kAttentionTile});
     a.take(w.selected_count, c.kv_head_count);
     a.take(w.remainder, c.kv_head_count);
-    a.take(w.remainder_bias, c.kv_head_count * w.remainder_stride);
     a.take(w.selected_partial, pieces * w.q_stride);
     a.take(w.selected_max, pieces * c.head_count);
     a.take(w.selected_sum, pieces * c.head_count);

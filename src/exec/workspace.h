@@ -86,8 +86,7 @@ struct Workspace {
   float *far_cosine = nullptr, *far_sine = nullptr;        // (ropes, rotary / 2)
   uint32_t* selected = nullptr;                            // (kv_heads, selected_stride)   positions
   uint32_t* selected_count = nullptr;                      // (kv_heads)
-  uint32_t* remainder = nullptr;                           // (kv_heads)   centroids that stand for the rest
-  float* remainder_bias = nullptr;                         // (kv_heads, remainder_stride)   log2 of keys left
+  uint32_t* remainder = nullptr;                           // (kv_heads)   1: a piece for the rest
   float* selected_partial = nullptr;                       // (N, heads, padded head_dim)
   float *selected_max = nullptr, *selected_sum = nullptr;  // (N, heads)
   std::atomic<uint32_t>* selected_done = nullptr;          // (kv_heads)   zero between calls
@@ -97,7 +96,7 @@ struct Workspace {
   float* masked_of(uint32_t slot) const { return masked + slot * masked_stride; }
 
   size_t tile_stride = 0, partial_stride = 0, scratch_stride = 0, masked_stride = 0;
-  size_t selected_stride = 0, remainder_stride = 0, retrieval_stride = 0;
+  size_t selected_stride = 0, retrieval_stride = 0;
   Buffer memory;
 
   static Result<Workspace> create(const model::Plan& plan, const WorkspaceShape& shape);

@@ -42,10 +42,14 @@ class Index {
   float* log_counts(uint32_t layer, uint32_t kv_head) const {
     return counts_.as<float>() + (place(layer, kv_head) * 2 + 1) * shape_.centroids;
   }
-  /// f16 (centroids, [K | V], padded_dim each): of those keys before rotation, and of their values; where
-  /// there are none, any finite numbers.
-  uint16_t* means(uint32_t layer, uint32_t kv_head) const {
+  /// Means of those keys before rotation, f16, in panels as kernels/score takes them: element (centroid, d)
+  /// at (centroid / 16 * padded_dim + d) * 16 + centroid % 16. Of centroids without keys any finite numbers.
+  uint16_t* mean_keys(uint32_t layer, uint32_t kv_head) const {
     return means_.as<uint16_t>() + place(layer, kv_head) * shape_.centroids * 2 * shape_.padded_dim;
+  }
+  /// Means of their values, f16 (centroids, padded_dim), likewise.
+  uint16_t* mean_values(uint32_t layer, uint32_t kv_head) const {
+    return mean_keys(layer, kv_head) + uint64_t{shape_.centroids} * shape_.padded_dim;
   }
   /// Positions below it are in the counts and means.
   uint32_t counted() const { return counted_; }

@@ -409,7 +409,7 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   const Engine engine = make_engine(1);
   const Model model = load_model(engine, tiny_with_codebooks()), plain = load_model(engine, tiny_path());
   minnow_session_params p = minnow_session_params_default();
-  EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_OFF);
+  EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_AUTO);
   p.context = 400, p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_from = 100, p.retrieval_fraction = 0.05f;
   const auto create = [&](const Model& m) {
     minnow_session* s = nullptr;
@@ -418,11 +418,16 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   };
   EXPECT_EQ(create(plain).first, MINNOW_UNSUPPORTED);
   EXPECT_THAT(minnow_last_error(), HasSubstr("this model has no codebooks; make some with"));
+  p.retrieval = MINNOW_RETRIEVAL_AUTO;
+  EXPECT_EQ(create(plain).first, MINNOW_OK);
   for (const float wrong : {0.0f, -1.0f, 1.5f, NAN}) {
     p.retrieval_fraction = wrong;
     EXPECT_EQ(create(model).first, MINNOW_INVALID_ARGUMENT) << wrong;
   }
   p.retrieval_fraction = 0.05f;
+  p.retrieval = static_cast<minnow_retrieval>(3);
+  EXPECT_EQ(create(model).first, MINNOW_INVALID_ARGUMENT);
+  p.retrieval = MINNOW_RETRIEVAL_AUTO;
   const Session s = create(model).second;
   ASSERT_NE(s, nullptr);
   const auto stats = [](const Session& of) {
@@ -463,7 +468,8 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   const Session dense_fork(forked);
   ASSERT_EQ(minnow_decode(dense_fork.get(), 9), MINNOW_OK);
   EXPECT_EQ(stats(dense_fork).tokens_retrieved, 0u) << "a fork goes on as its origin stood";
-  const Session off = make_session(model, 400);
+  p.retrieval = MINNOW_RETRIEVAL_OFF;
+  const Session off = create(model).second;
   EXPECT_EQ(minnow_session_set_retrieval(off.get(), 1), MINNOW_UNSUPPORTED);
   EXPECT_THAT(minnow_last_error(), HasSubstr("keeps no retrieval index"));
 }
@@ -472,6 +478,7 @@ TEST(RetrievalSession, ThePlanCountsTheIndex) {
   const Engine engine = make_engine(1);
   minnow_session_params p = minnow_session_params_default();
   p.context = 400, p.retrieval_from = 100;
+  p.retrieval = MINNOW_RETRIEVAL_OFF;
   minnow_plan_report with{}, without{};
   with.struct_size = without.struct_size = sizeof with;
   ASSERT_EQ(minnow_plan(engine.get(), tiny_with_codebooks().c_str(), &p, 0, &without), MINNOW_OK);

@@ -128,14 +128,14 @@ TEST(Selection, KnowsWhatItLeaves) {
 TEST(RetrievalIndex, CopiesAndForgets) {
   auto index = std::move(kv::Index::create({2, 3, 100, 16, 32})).value();
   for (uint32_t p = 0; p < 100; ++p) index.ids(1, 2)[p] = static_cast<uint16_t>(p * 7 % 16);
-  index.counts(1, 2)[5] = 3, index.means(1, 2)[5 * 64 + 1] = 77;
+  index.counts(1, 2)[5] = 3, index.mean_values(1, 2)[5 * 32 + 1] = 77;
   index.set_counted(30);
   auto copy = std::move(kv::Index::create({2, 3, 200, 16, 32})).value();
   copy.copy_from(index, 100);
   EXPECT_TRUE(std::equal(index.ids(1, 2), index.ids(1, 2) + 100, copy.ids(1, 2)));
   EXPECT_EQ(copy.counted(), 30u);
   EXPECT_EQ(copy.counts(1, 2)[5], 3u);
-  EXPECT_EQ(copy.means(1, 2)[5 * 64 + 1], 77u);
+  EXPECT_EQ(copy.mean_values(1, 2)[5 * 32 + 1], 77u);
   copy.copy_from(index, 29);  // more was counted than is taken over
   EXPECT_EQ(copy.counted(), 0u);
   EXPECT_EQ(copy.counts(1, 2)[5], 0u);
