@@ -153,7 +153,6 @@ minnow::compress::CodebookOptions codebook_settings(const Options& o,
   c.euclidean = o.codebook_metric == "euclidean";
   c.calibration = o.calibration;
   c.tokens = static_cast<uint32_t>(std::min<uint64_t>(c.tokens, uint64_t{o.sequences} * o.length));
-  c.fact_tokens = std::min(c.fact_tokens, c.tokens);
   c.memory = uint64_t{o.memory} << 20;
   c.seed = o.seed;
   c.threads = o.threads;
@@ -223,7 +222,7 @@ void run_compress(const Options& o) {
   const bool sparse = o.sparsity >= 0.0;
   const minnow::compress::SparsityOptions s = sparsity_settings(o, stage_bars());
   const minnow::compress::CodebookOptions books = codebook_settings(o, stage_bars());
-  const minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
+  minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
   minnow::compress::BudgetReport whole;
   if (!std::filesystem::is_directory(o.input) && is_mnw(o.input)) {
     if (additions.none() || o.budget() || o.width != 0 || o.bits != 0.0) {
@@ -245,6 +244,9 @@ void run_compress(const Options& o) {
   std::signal(SIGINT, [](int) { interrupted = 1; });  // ends cleanly: no half-written file stays behind
   std::signal(SIGTERM, [](int) { interrupted = 1; });
   if (o.budget()) {
+    const auto bytes = static_cast<uint64_t>(o.bits * static_cast<double>(imported->parameters) / 8.0);
+    if (!o.no_retrieval && minnow::compress::codebooks_by_default(*imported, books, bytes))
+      additions.codebooks = &books;
     m.progress = stage_bars();
     auto report = minnow::compress::compress_to_budget(*imported, m, c, additions, o.output);
     m.progress = nullptr;

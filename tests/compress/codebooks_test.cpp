@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 
 CodebookOptions few() {
   CodebookOptions o;
-  o.centroids = 32, o.tokens = 256, o.fact_tokens = 64, o.length = 128, o.threads = 1;
+  o.centroids = 32, o.tokens = 256, o.length = 128, o.threads = 1;
   return o;
 }
 
@@ -139,6 +139,23 @@ TEST_F(CodebookFiles, HostileOnesAreRefused) {
   EXPECT_THAT(refusal([](Metadata& m, Bytes&) { m.codebooks.pop_back(); }), HasSubstr("none for KV head 1"));
   EXPECT_THAT(refusal([](Metadata& m, Bytes&) { m.layers[0].sliding_window = 64; }),
               HasSubstr("has codebooks and a sliding window"));
+}
+
+TEST(CodebooksByDefault, WhereTheyMatterAndAreSmall) {
+  ImportedModel m;
+  m.config.head_dim = 64, m.config.kv_head_count = 8, m.config.max_context = 131072;
+  m.layers.resize(16);
+  const CodebookOptions o;
+  const uint64_t book = 1024 * (64 + 2) + 64 * 64 * 4 + 64 * 4, all = 16 * 8 * book;
+  EXPECT_FALSE(codebooks_by_default(m, o, 50 * all));
+  EXPECT_TRUE(codebooks_by_default(m, o, 50 * all + 50));
+  m.config.max_context = 8191;
+  EXPECT_FALSE(codebooks_by_default(m, o, 100 * all));
+  m.config.max_context = 8192;
+  for (size_t l = 0; l < 15; ++l) m.layers[l].sliding_window = 512;
+  EXPECT_TRUE(codebooks_by_default(m, o, 50 * 8 * book + 50));
+  m.layers[15].sliding_window = 512;
+  EXPECT_FALSE(codebooks_by_default(m, o, 100 * all)) << "nothing to retrieve from";
 }
 
 TEST_F(CodebookFiles, NumbersThatCannotBeAreRefused) {

@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 
 CodebookOptions small_codebooks() {
   CodebookOptions o;
-  o.centroids = 64, o.tokens = 512, o.fact_tokens = 256, o.length = 128, o.threads = 1;
+  o.centroids = 64, o.tokens = 512, o.length = 128, o.threads = 1;
   return o;
 }
 

@@ -105,10 +105,7 @@ class Trainer {
     MINNOW_ASSIGN(sequences_, runtime_text(m_, plan, text));
     if (m_.container->tokenizer().empty()) return {};
     MINNOW_ASSIGN(const auto tokenizer, tokenizer_of(*m_.container));
-    if (o_.fact_tokens == 0) return {};
-    MINNOW_ASSIGN(const Sequences facts,
-                  facts_text(*tokenizer, sequences_, o_.fact_tokens, text.length, o_.seed));
-    sequences_.insert(sequences_.end(), facts.begin(), facts.end());
+    MINNOW_ASSIGN(sequences_, facts_text(*tokenizer, sequences_, o_.tokens, text.length, o_.seed));
     return {};
   }
 
@@ -325,6 +322,16 @@ Result<CompressReport> write_with_codebooks(const OpenModel& model, const std::v
 
 bool wants_codebook(const format::Layer& layer) {
   return layer.sliding_window == 0;
+}
+
+bool codebooks_by_default(const ImportedModel& model, const CodebookOptions& options, uint64_t file_bytes) {
+  const format::Config& c = model.config;
+  const uint64_t dim = c.head_dim, padded = round_up(dim, uint64_t{format::kChannelPadding});
+  const uint64_t centre = padded + ceil_div(padded, uint64_t{128}) * sizeof(uint16_t);
+  const uint64_t book = options.centroids * centre + dim * padded * sizeof(float) + dim * sizeof(float);
+  const auto layers = static_cast<uint64_t>(std::count_if(
+      model.layers.begin(), model.layers.end(), [](const ImportedLayer& l) { return l.sliding_window == 0; }));
+  return layers > 0 && c.max_context >= 8192 && layers * c.kv_head_count * book < file_bytes / 50;
 }
 
 Result<CompressReport> add_codebooks(const std::string& input, const CodebookOptions& options,

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "compress/compress.h"
+#include "compress/imported_model.h"
 #include "compress/mlwq/model_weights.h"
 #include "format/container.h"
 
@@ -19,8 +20,8 @@ struct CodebookOptions {
   uint32_t centroids = 1024;  ///< a multiple of 16, at most model::kMostCentroids
   bool euclidean = false;     ///< take every direction of a key for as important as any other: for comparison
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
-  /// Of that text, and of it with facts of random keys in it (facts_text.h), which prose has none of.
-  uint32_t tokens = 1u << 16, fact_tokens = 1u << 15;
+  /// Of that text, with facts of random keys strewn into it (facts_text.h) where the model has a tokenizer.
+  uint32_t tokens = 1u << 16;
   uint32_t length = 8192;  ///< of a sequence, within the model's own maximum
   uint64_t memory =
       uint64_t{1} << 30;  ///< bytes of keys held at a time; less means more passes over the text
@@ -31,6 +32,10 @@ struct CodebookOptions {
 
 /// Whether a layer of this model could have codebooks: it attends to all positions.
 bool wants_codebook(const format::Layer& layer);
+
+/// Whether a file of so many bytes gets codebooks unasked, where calibration runs anyway: the model's context
+/// is long enough for them to matter (8,192), and they take less than a fiftieth of the file.
+bool codebooks_by_default(const ImportedModel& model, const CodebookOptions& options, uint64_t file_bytes);
 
 /// Finds codebooks for the model in `input` (a .mnw file, with its weights as quantised) and writes it to
 /// `output` with them, all else untouched; codebooks it had are replaced. Errors: a number of centroids that

@@ -13,7 +13,7 @@ namespace minnow::compress {
 namespace {
 
 constexpr size_t kStretch = 600;  // tokens of ordinary text between one set of questions and the next
-constexpr size_t kFacts = 4;      // in a stretch
+constexpr size_t kFacts = 6;      // in a stretch
 
 /// How a fact is told, and how it is asked for and answered. "#" is the key, "$" the value.
 struct Wording {
