@@ -200,9 +200,9 @@ typedef struct minnow_session_params {
   int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
   minnow_retrieval
       retrieval; /* default MINNOW_RETRIEVAL_AUTO. On, tokens that come one at a time, behind at least
-                    retrieval_from others, attend to the keys of each head that matter most, to the first 8 and
-                    to the last 64 positions exactly, and to the rest through means (docs/retrieval.md has what
-                    that loses); several at once attend to everything */
+                    retrieval_from others, attend to the keys of each head that matter most, to the first 8
+                    and to the last 64 positions exactly, and to the rest through means (docs/retrieval.md has
+                    what that loses); several at once attend to everything */
   uint32_t retrieval_from;   /* sessions with a smaller context keep no index. default 4096 */
   float retrieval_fraction;  /* of all positions, that each query head takes at most, above 0. default 0.02 */
   uint32_t retrieval_budget; /* and no more than so many; 0: no bound. default 1024 */
