@@ -334,8 +334,6 @@ Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type) {
     const float value = number(pair.substr(equals + 1), text);
     if (key == "fraction")
       o.fraction = value;
-    else if (key == "mass")
-      o.mass = value;
     else if (key == "dense")
       o.dense_layers = static_cast<uint32_t>(value);
     else if (key == "rest")

@@ -153,6 +153,7 @@ minnow::compress::CodebookOptions codebook_settings(const Options& o,
   c.euclidean = o.codebook_metric == "euclidean";
   c.calibration = o.calibration;
   c.tokens = static_cast<uint32_t>(std::min<uint64_t>(c.tokens, uint64_t{o.sequences} * o.length));
+  c.identifiers = std::min(c.identifiers, c.tokens);
   c.memory = uint64_t{o.memory} << 20;
   c.seed = o.seed;
   c.threads = o.threads;

@@ -19,7 +19,7 @@ constexpr size_t kPiece = 256;
 /// A thread's scratch, carved out of ws.retrieval_scratch.
 struct Scratch {
   float* scores;      // (heads of a group, centroids)
-  uint32_t* order;    // (centroids)
+  uint64_t* ranks;    // (centroids)
   float* bias;        // (centroids)   log2 of the keys left
   std::byte* weigh;   // of the kernel
   std::byte* rows;    // (kPiece, row_bytes) gathered K and V
@@ -37,7 +37,7 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
     used = round_up(used + count * sizeof(T), size_t{64});
   };
   take(s.scores, plan.config->group_size() * plan.centroids);
-  take(s.order, plan.centroids);
+  take(s.ranks, plan.centroids);
   take(s.bias, plan.centroids);
   take(s.weigh, weigh_scratch_bytes(plan.centroids));
   take(s.rows, kPiece * 2 * padded * sizeof(float));
@@ -113,15 +113,11 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* l
   if (c.attention_softcap != 0.0f) cap(s.scores, group * n);
 
   const uint32_t* counts = retrieval.index.counts(layer, kv_head);
-  HeadBudget budget;
-  budget.most = static_cast<uint32_t>(o.fraction * static_cast<float>(position + 1));
-  if (o.budget != 0) budget.most = std::min(budget.most, o.budget);
-  budget.least = budget.most / 8;
-  budget.mass = o.mass;
-  budget.unit = unit();
+  auto most = static_cast<uint32_t>(o.fraction * static_cast<float>(position + 1));
+  if (o.budget != 0) most = std::min(most, o.budget);
   Wanted wanted;
   wanted.clear(n);
-  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, budget, s.order);
+  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, most, s.ranks);
   const float* log_counts = retrieval.index.log_counts(layer, kv_head);
   for (size_t i = 0; i < n; ++i) {  // before trimming, which uses up what it knows
     const uint32_t left = wanted.left(i, counts[i]);

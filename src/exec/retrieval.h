@@ -46,7 +46,6 @@ struct RetrievalOptions {
   uint32_t from = 4096;          ///< shorter contexts are attended to whole
   float fraction = 0.02f;        ///< of all positions, that a query head takes at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
-  float mass = 1.0f;             ///< a head stops where so much of its estimated attention is covered
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
   bool remainder = true;         ///< what is not selected enters through the means of its centroids
   Selector* selector = nullptr;  ///< null: centroids decide; else there is no remainder

@@ -1,63 +1,43 @@
 #include "exec/selection.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <functional>
 
 namespace minnow::exec {
 namespace {
 
-/// Scores are told apart by so many steps first; only those of one step are sorted.
-constexpr size_t kSteps = 256;
-
-/// Of a head's centroids: where they lie between the best and the worst.
-struct Steps {
-  float width = 0.0f;                 // of a step, in scores
-  uint32_t keys[kSteps] = {};         // of the centroids in a step
-  uint8_t of[model::kMostCentroids];  // of a centroid
+/// Of the numbers among n scores: the largest, and about their mean.
+struct Spread {
+  float high, mean;
 };
 
-/// The largest of some lanes of numbers, or with a sign of -1 the negative of the smallest.
-float extreme(const float* x, size_t n, float sign) {
-  constexpr size_t kLanes = 16;  // one chain of comparisons would leave the machine waiting
-  float best[kLanes];
+Spread spread(const float* x, size_t n) {
+  constexpr size_t kLanes = 16;  // one chain of sums would leave the machine waiting
+  float best[kLanes], sum[kLanes] = {};
   std::fill_n(best, kLanes, -INFINITY);
   for (size_t i = 0; i < n; i += kLanes) {  // numbers of centroids are multiples of 16
     for (size_t j = 0; j < kLanes; ++j) {
-      const float v = sign * x[i + j];
+      const float v = x[i + j];
       best[j] = v > best[j] ? v : best[j];  // not NaN
+      sum[j] += v;
     }
   }
-  return *std::max_element(best, best + kLanes);
-}
-
-/// Centroids without keys may lie anywhere.
-Steps spread(const float* scores, const uint32_t* counts, size_t n) {
-  Steps s;
-  const float high = extreme(scores, n, 1.0f), low = -extreme(scores, n, -1.0f);
-  s.width = high > low ? (high - low) / static_cast<float>(kSteps - 1) : 0.0f;
-  const float per_step = s.width > 0.0f ? 1.0f / s.width : 0.0f;
-  constexpr auto kLast = static_cast<float>(kSteps - 1);
-  for (size_t i = 0; i < n; ++i) {
-    const float step = (high - scores[i]) * per_step;
-    s.of[i] = static_cast<uint8_t>(step < kLast ? step : kLast);  // NaN: the last
-  }
-  for (size_t i = 0; i < n; ++i) s.keys[s.of[i]] += counts[i];
+  Spread s{-INFINITY, 0.0f};
+  for (size_t j = 0; j < kLanes; ++j) s.high = std::max(s.high, best[j]), s.mean += sum[j];
+  s.mean /= static_cast<float>(n);
   return s;
 }
 
-/// How many keys, step by step from the best, cover the wanted share of the estimated attention.
-uint32_t keys_for_mass(const Steps& s, const HeadBudget& budget) {
-  const double ratio = std::exp2(-double{s.width} * double{budget.unit});
-  double total = 0.0, weight = 1.0;
-  for (size_t i = 0; i < kSteps; ++i, weight *= ratio) total += weight * s.keys[i];
-  double sum = 0.0;
-  uint32_t keys = 0;
-  weight = 1.0;
-  for (size_t i = 0; i < kSteps && sum < double{budget.mass} * total; ++i, weight *= ratio) {
-    sum += weight * s.keys[i];
-    keys += s.keys[i];
-  }
-  return keys;
+/// Sorts as scores do, what is no number before all others, and of equal scores higher numbers first.
+uint64_t rank(float score, size_t i) {
+  const auto bits = std::bit_cast<uint32_t>(score);
+  const uint32_t ordered = std::isnan(score) ? 0 : bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+  return uint64_t{ordered} << 32 | (0xffffffffu - i);
+}
+size_t centroid_of(uint64_t rank) {
+  return 0xffffffffu - (rank & 0xffffffffu);
 }
 
 }  // namespace
@@ -68,33 +48,35 @@ void Wanted::clear(size_t centroids) {
   std::fill_n(quota_, centroids, 0u);
 }
 
-void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint32_t* order) {
-  const Steps steps = spread(scores, counts, centroids_);
-  uint32_t left = budget.most;
-  if (budget.mass < 1.0f) left = std::clamp(keys_for_mass(steps, budget), std::min(budget.least, left), left);
-  // Steps that fit as a whole, and the first that does not.
-  size_t whole = 0;
-  uint32_t before = 0;
-  while (whole < kSteps && before + steps.keys[whole] <= left) before += steps.keys[whole++];
-  size_t last = 0;
-  const auto take = [&](size_t i, uint32_t keys) {
-    bits_[i / 32] |= 1u << (i % 32);
-    quota_[i] = std::max(quota_[i], keys);
-  };
-  for (size_t i = 0; i < centroids_; ++i) {
-    if (counts[i] == 0) continue;
-    const size_t step = steps.of[i];
-    if (step < whole) take(i, kAll);
-    if (step == whole) order[last++] = static_cast<uint32_t>(i);
+void Wanted::add(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
+  // Only few centroids are wanted: those well above the mean hold enough keys nearly always.
+  const Spread s = spread(scores, centroids_);
+  size_t n = 0;
+  uint32_t keys = 0;
+  for (const float least : {0.5f * (s.high + s.mean), s.mean}) {
+    n = keys = 0;
+    for (size_t i = 0; i < centroids_; ++i) {
+      const bool in = scores[i] >= least && counts[i] != 0;  // NaN is not
+      ranks[n] = i;
+      n += in;
+      keys += in ? counts[i] : 0;
+    }
+    if (keys >= most) break;
   }
-  left -= before;
-  const auto rank = [&](uint32_t i) { return std::isnan(scores[i]) ? -INFINITY : scores[i]; };
-  std::sort(order, order + last,
-            [&](uint32_t a, uint32_t b) { return rank(a) != rank(b) ? rank(a) > rank(b) : a < b; });
-  for (size_t i = 0; i < last && left > 0; ++i) {
-    const uint32_t keys = counts[order[i]];
-    take(order[i], keys <= left ? kAll : left);
-    left -= std::min(keys, left);
+  if (keys < most) {
+    n = 0;
+    for (size_t i = 0; i < centroids_; ++i) {
+      if (counts[i] != 0) ranks[n++] = i;
+    }
+  }
+  for (size_t i = 0; i < n; ++i) ranks[i] = rank(scores[ranks[i]], ranks[i]);
+  std::sort(ranks, ranks + n, std::greater<>());
+  for (size_t i = 0; i < n && most > 0; ++i) {
+    const size_t centroid = centroid_of(ranks[i]);
+    const uint32_t has = counts[centroid];
+    bits_[centroid / 32] |= 1u << (centroid % 32);
+    quota_[centroid] = std::max(quota_[centroid], has <= most ? kAll : most);
+    most -= std::min(has, most);
   }
 }
 

@@ -8,23 +8,14 @@
 
 namespace minnow::exec {
 
-/// What one query head may take of the far keys.
-struct HeadBudget {
-  uint32_t most = 0;   ///< keys
-  uint32_t least = 0;  ///< keys, where `mass` would do with fewer
-  /// Stop where so much of the estimated attention is covered; 1: always take the most.
-  float mass = 1.0f;
-  float unit = 0.0f;  ///< from scores to exponents of 2
-};
-
 /// The union over the heads of a group. Of a centroid that did not fit a head's budget as a whole, the latest
 /// keys are taken.
 class Wanted {
  public:
   void clear(size_t centroids);
-  /// Adds what a head wants: keys of the centroids with the largest scores, in that order (lower numbers
-  /// first where scores are equal). `counts`: keys of each centroid. `order` is scratch, [centroids].
-  void add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint32_t* order);
+  /// Adds what a head wants, `most` keys: of the centroids with the largest scores, in that order (lower
+  /// numbers first where scores are equal). `counts`: keys of each centroid. `ranks` is scratch, [centroids].
+  void add(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks);
   /// A bit for every centroid that keys are taken of; kMostCentroids bits.
   const uint32_t* bits() const { return bits_; }
   /// Keys of a centroid that has `count` that are not taken; before trim().

@@ -69,27 +69,34 @@ void Cache::write(uint32_t layer, uint32_t kv_head, uint32_t position, const flo
   }
 }
 
-void read_row(const RowView& rows, Type type, uint32_t p, uint32_t padded_dim,
-              const model::KernelSet& kernels, float* k, float* v) {
-  for (float* to : {k, v}) {
-    const uint8_t* half = (to == k ? rows.k : rows.v) + p * rows.row_stride;
-    switch (type) {
-      case Type::f32:
-        std::memcpy(to, half, padded_dim * sizeof(float));
-        break;
-      case Type::f16: {
-        const ConvertArgs args{half, to, padded_dim};
-        kernels.f16_to_f32->fn(&args);
-        break;
-      }
-      case Type::q8: {
-        const float scale = (to == k ? rows.k_scale : rows.v_scale)[p * rows.scale_stride / sizeof(float)];
-        const auto* codes = reinterpret_cast<const int8_t*>(half);
-        for (uint32_t i = 0; i < padded_dim; ++i) to[i] = scale * static_cast<float>(codes[i]);
-        break;
-      }
+namespace {
+
+void read_half(Type type, const uint8_t* half, const float* scale, uint32_t dim,
+               const model::KernelSet& kernels, float* to) {
+  switch (type) {
+    case Type::f32:
+      std::memcpy(to, half, dim * sizeof(float));
+      break;
+    case Type::f16: {
+      const ConvertArgs args{half, to, dim};
+      kernels.f16_to_f32->fn(&args);
+      break;
+    }
+    case Type::q8: {
+      const auto* codes = reinterpret_cast<const int8_t*>(half);
+      for (uint32_t i = 0; i < dim; ++i) to[i] = *scale * static_cast<float>(codes[i]);
+      break;
     }
   }
+}
+
+}  // namespace
+
+void read_row(const RowView& rows, Type type, uint32_t p, uint32_t padded_dim,
+              const model::KernelSet& kernels, float* k, float* v) {
+  const uint64_t scale = p * rows.scale_stride / sizeof(float);  // nothing is added to null
+  read_half(type, rows.k + p * rows.row_stride, rows.k_scale + scale, padded_dim, kernels, k);
+  read_half(type, rows.v + p * rows.row_stride, rows.v_scale + scale, padded_dim, kernels, v);
 }
 
 void Cache::copy_from(const Cache& other, uint32_t positions) {

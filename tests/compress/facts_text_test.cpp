@@ -52,5 +52,15 @@ TEST_F(FactsText, AsksForWhatItTold) {
   EXPECT_NE(all.find("late in the evening"), std::string::npos) << "ordinary text lies between";
 }
 
+TEST_F(FactsText, IdentifiersAreNothingElse) {
+  const auto made = std::move(compress::random_identifiers(*tokenizer_, 1500, 1000, 1)).value();
+  ASSERT_EQ(made.size(), 2u);
+  EXPECT_EQ(made[0].size(), 1000u);
+  EXPECT_EQ(made[1].size(), 500u);
+  const std::string all = tokenizer_->decode(made[0], true);
+  EXPECT_TRUE(std::regex_search(all, std::regex("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}, ")));
+  EXPECT_EQ(all.find_first_not_of("0123456789abcdef-, "), std::string::npos);
+}
+
 }  // namespace
 }  // namespace minnow::testing

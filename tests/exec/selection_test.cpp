@@ -14,7 +14,6 @@
 namespace minnow::testing {
 namespace {
 
-using exec::HeadBudget;
 using exec::Wanted;
 
 struct Case {
@@ -53,11 +52,11 @@ std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
   return {keys.begin(), keys.begin() + static_cast<long>(std::min(most, keys.size()))};
 }
 
-std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget) {
+std::vector<uint32_t> selected(const Case& c, uint32_t most) {
   Wanted wanted;
   wanted.clear(c.centroids);
-  std::vector<uint32_t> order(c.centroids);
-  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, order.data());
+  std::vector<uint64_t> ranks(c.centroids);
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), most, ranks.data());
   std::vector<uint32_t> list;
   for (uint32_t i = 0; i < c.ids.size(); ++i) {
     if ((wanted.bits()[c.ids[i] / 32] >> (c.ids[i] % 32) & 1) != 0) list.push_back(i);
@@ -70,7 +69,7 @@ TEST(Selection, OneHeadTakesExactlyItsBestKeys) {
   for (uint32_t seed = 0; seed < 20; ++seed) {
     const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
     for (const uint32_t most : {0u, 1u, 17u, 300u, 2999u, 3000u, 9999u}) {
-      const auto list = selected(c, {.most = most});
+      const auto list = selected(c, most);
       const auto best = best_keys(c, 0, most);
       EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), best) << seed << " " << most;
       EXPECT_TRUE(std::is_sorted(list.begin(), list.end()));
@@ -82,7 +81,7 @@ TEST(Selection, AGroupTakesTheUnionOfItsHeads) {
   for (uint32_t seed = 0; seed < 10; ++seed) {
     const Case c = random_case(256, 5000, 5, seed);
     const uint32_t most = 100;
-    const auto list = selected(c, {.most = most});
+    const auto list = selected(c, most);
     std::set<uint32_t> all;
     for (size_t h = 0; h < c.scores.size(); ++h) all.merge(best_keys(c, h, most));
     EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), all) << seed;
@@ -91,37 +90,26 @@ TEST(Selection, AGroupTakesTheUnionOfItsHeads) {
   }
 }
 
-TEST(Selection, MassStopsHeadsThatAreSure) {
-  Case c = random_case(64, 4000, 1, 7);
-  for (float& s : c.scores[0]) s = 0.0f;
-  c.scores[0][5] = 20.0f;  // nearly all of the attention
-  HeadBudget budget{.most = 2000, .least = 10, .mass = 0.9f, .unit = 1.44269504f};
-  EXPECT_EQ(selected(c, budget).size(), std::max(c.counts[5], 10u));
-  budget.least = 1500;
-  EXPECT_EQ(selected(c, budget).size(), 1500u);
-  c.scores[0][5] = 0.0f;  // all alike: nine tenths of them would be needed
-  EXPECT_EQ(selected(c, budget).size(), 2000u);
-}
-
 TEST(Selection, ScoresThatAreNotNumbersComeLast) {
   Case c = random_case(64, 1000, 1, 3);
   c.scores[0][7] = NAN;
   c.scores[0][8] = NAN;
-  const auto list = selected(c, {.most = static_cast<uint32_t>(1000 - c.counts[7] - c.counts[8])});
+  const auto list = selected(c, static_cast<uint32_t>(1000 - c.counts[7] - c.counts[8]));
   for (const uint32_t i : list) EXPECT_TRUE(c.ids[i] != 7 && c.ids[i] != 8);
   EXPECT_EQ(list.size(), 1000 - c.counts[7] - c.counts[8]);
   std::fill(c.scores[0].begin(), c.scores[0].end(), NAN);
-  EXPECT_EQ(selected(c, {.most = 10}).size(), 10u);
+  EXPECT_EQ(selected(c, 10).size(), 10u);
 }
 
 TEST(Selection, KnowsWhatItLeaves) {
   const Case c = random_case(64, 1000, 3, 4);
   Wanted wanted;
   wanted.clear(c.centroids);
-  std::vector<uint32_t> order(c.centroids), left = c.counts;
-  const HeadBudget budget{.most = 150};
-  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, order.data());
-  for (const uint32_t i : selected(c, budget)) --left[c.ids[i]];
+  std::vector<uint64_t> ranks(c.centroids);
+  std::vector<uint32_t> left = c.counts;
+  const uint32_t most = 150;
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), most, ranks.data());
+  for (const uint32_t i : selected(c, most)) --left[c.ids[i]];
   for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.left(i, c.counts[i]), left[i]) << i;
 }
 

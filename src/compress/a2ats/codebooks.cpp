@@ -106,6 +106,9 @@ class Trainer {
     if (m_.container->tokenizer().empty()) return {};
     MINNOW_ASSIGN(const auto tokenizer, tokenizer_of(*m_.container));
     MINNOW_ASSIGN(sequences_, facts_text(*tokenizer, sequences_, o_.tokens, text.length, o_.seed));
+    MINNOW_ASSIGN(const Sequences identifiers,
+                  random_identifiers(*tokenizer, o_.identifiers, text.length, o_.seed));
+    sequences_.insert(sequences_.end(), identifiers.begin(), identifiers.end());
     return {};
   }
 

@@ -22,7 +22,8 @@ struct CodebookOptions {
   std::vector<std::string> calibration;  ///< text files; none: text sampled from the model
   /// Of that text, with facts of random keys strewn into it (facts_text.h) where the model has a tokenizer.
   uint32_t tokens = 1u << 16;
-  uint32_t length = 8192;  ///< of a sequence, within the model's own maximum
+  uint32_t identifiers = 1u << 14;  ///< and so many tokens of random identifiers, of which text has few
+  uint32_t length = 8192;           ///< of a sequence, within the model's own maximum
   uint64_t memory =
       uint64_t{1} << 30;  ///< bytes of keys held at a time; less means more passes over the text
   uint64_t seed = 1;

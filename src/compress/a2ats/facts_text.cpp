@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
@@ -141,6 +142,29 @@ Result<Sequences> facts_text(const text::Tokenizer& tokenizer, const Sequences& 
     while (sequence.size() < most) MINNOW_TRY(facts.stretch(sequence));
     sequence.resize(most);
     left -= most;
+  }
+  return out;
+}
+
+Result<Sequences> random_identifiers(const text::Tokenizer& tokenizer, uint32_t tokens, uint32_t length,
+                                     uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  std::string all;
+  constexpr size_t kParts[] = {8, 4, 4, 4, 12};
+  while (all.size() < size_t{tokens} * 8) {  // digits make few characters a token: eight are more than enough
+    for (size_t part = 0; part < std::size(kParts); ++part) {
+      if (part > 0) all += '-';
+      for (size_t i = 0; i < kParts[part]; ++i) all += "0123456789abcdef"[rng() % 16];
+    }
+    all += ", ";
+  }
+  std::vector<int32_t> ids;
+  MINNOW_TRY(tokenizer.encode(all, false, false, ids));
+  Sequences out;
+  const size_t count = std::min<size_t>(ids.size(), tokens);
+  for (size_t at = 0; at < count; at += length) {
+    out.emplace_back(ids.begin() + static_cast<long>(at),
+                     ids.begin() + static_cast<long>(std::min<size_t>(at + length, count)));
   }
   return out;
 }

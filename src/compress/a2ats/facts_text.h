@@ -15,4 +15,8 @@ namespace minnow::compress {
 Result<Sequences> facts_text(const text::Tokenizer& tokenizer, const Sequences& text, uint32_t tokens,
                              uint32_t length, uint64_t seed);
 
+/// Nothing but random identifiers, "8c0d1f22-..., ", in sequences as above.
+Result<Sequences> random_identifiers(const text::Tokenizer& tokenizer, uint32_t tokens, uint32_t length,
+                                     uint64_t seed);
+
 }  // namespace minnow::compress
