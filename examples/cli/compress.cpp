@@ -223,7 +223,7 @@ void run_compress(const Options& o) {
   const bool sparse = o.sparsity >= 0.0;
   const minnow::compress::SparsityOptions s = sparsity_settings(o, stage_bars());
   const minnow::compress::CodebookOptions books = codebook_settings(o, stage_bars());
-  minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
+  const minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
   minnow::compress::BudgetReport whole;
   if (!std::filesystem::is_directory(o.input) && is_mnw(o.input)) {
     if (additions.none() || o.budget() || o.width != 0 || o.bits != 0.0) {
@@ -245,9 +245,6 @@ void run_compress(const Options& o) {
   std::signal(SIGINT, [](int) { interrupted = 1; });  // ends cleanly: no half-written file stays behind
   std::signal(SIGTERM, [](int) { interrupted = 1; });
   if (o.budget()) {
-    const auto bytes = static_cast<uint64_t>(o.bits * static_cast<double>(imported->parameters) / 8.0);
-    if (!o.no_retrieval && minnow::compress::codebooks_by_default(*imported, books, bytes))
-      additions.codebooks = &books;
     m.progress = stage_bars();
     auto report = minnow::compress::compress_to_budget(*imported, m, c, additions, o.output);
     m.progress = nullptr;

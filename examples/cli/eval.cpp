@@ -191,7 +191,6 @@ void print(const Options& o, const nlohmann::json& result) {
 Scored open(const Options& o, uint32_t context) {
   Scored s;
   RunOptions run = o.run;
-  if (run.retrieval.empty()) run.retrieval = "off";  // measured only when asked for
   run.mask_prompts = true;  // every token of a window: the harsher setting, in which losses are comparable
   s.engine = run.engine();
   s.model = run.load(s.engine);

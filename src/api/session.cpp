@@ -174,7 +174,7 @@ extern "C" {
 minnow_session_params minnow_session_params_default(void) {
   const exec::RetrievalOptions o;
   return {sizeof(minnow_session_params), 0,      0,          MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0,
-          MINNOW_RETRIEVAL_AUTO,         o.from, o.fraction, o.budget};
+          MINNOW_RETRIEVAL_OFF,          o.from, o.fraction, o.budget};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
