@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "compress/a2ats/codebook_math.h"
-#include "kernels/common/float_bits.h"
 
 namespace minnow::bench {
 namespace {
@@ -20,14 +19,10 @@ class Keys {
  public:
   Keys(const model::Plan& plan, kv::Type type) : config(*plan.config), plan_(plan), type_(type) {}
 
-  void load(const kv::RowView& rows, uint32_t p, float* to) const {
-    const uint8_t* k = rows.k + p * rows.row_stride;
-    for (uint32_t i = 0; i < config.head_dim; ++i) {
-      to[i] = type_ == kv::Type::f32   ? reinterpret_cast<const float*>(k)[i]
-              : type_ == kv::Type::f16 ? f32_of_f16(reinterpret_cast<const uint16_t*>(k)[i])
-                                       : static_cast<float>(reinterpret_cast<const int8_t*>(k)[i]) *
-                                             rows.k_scale[p * rows.scale_stride / sizeof(float)];
-    }
+  /// The key of position p; `row` holds 2 * padded() numbers.
+  void load(const kv::RowView& rows, uint32_t p, float* row) const {
+    const size_t n = padded();
+    kv::read_row(rows, type_, p, static_cast<uint32_t>(n), plan_.kernels, row, row + n);
   }
   /// Takes the rotation of position p off again.
   void unrotate(uint32_t layer, uint32_t p, float* k) const {
@@ -81,7 +76,7 @@ class TopK : public Selector {
   size_t select(const Request& r, uint32_t first, uint32_t end, uint32_t* list) override {
     const size_t group = keys_.config.group_size(), dim = keys_.config.head_dim;
     std::vector<std::vector<float>> scores(group, std::vector<float>(end - first));
-    std::vector<float> k(dim);
+    std::vector<float> k(2 * keys_.padded());
     for (uint32_t p = first; p < end; ++p) {
       keys_.load(r.rows, p, k.data());
       if (far_) keys_.unrotate(r.layer, p, k.data());
@@ -109,7 +104,7 @@ class Pages : public Selector {
     const size_t group = keys_.config.group_size(), dim = keys_.config.head_dim;
     const uint32_t pages = (end - first + kPage - 1) / kPage;
     std::vector<std::vector<float>> scores(group, std::vector<float>(pages));
-    std::vector<float> k(dim), low(dim), high(dim);
+    std::vector<float> k(2 * keys_.padded()), low(dim), high(dim);
     for (uint32_t page = 0; page < pages; ++page) {
       std::fill(low.begin(), low.end(), INFINITY);
       std::fill(high.begin(), high.end(), -INFINITY);
@@ -193,7 +188,7 @@ class Parts : public Selector {
   std::vector<float> z_of(const Request& r, uint32_t p) const {
     const size_t dim = keys_.config.head_dim;
     const model::Codebook& book = plan_.layers[r.layer].weights->codebooks[r.kv_head];
-    std::vector<float> k(dim), z(dim);
+    std::vector<float> k(2 * keys_.padded()), z(dim);
     keys_.load(r.rows, p, k.data());
     keys_.unrotate(r.layer, p, k.data());
     for (size_t i = 0; i < dim; ++i)

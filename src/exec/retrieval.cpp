@@ -57,6 +57,9 @@ struct Selected {
   size_t padded;
 
   uint32_t* list_of(size_t head) const { return ws.selected + head * ws.selected_stride; }
+  bool has_rest() const {
+    return retrieval.options.remainder && retrieval.options.selector == nullptr && far_end(position) > kSinks;
+  }
   size_t pieces(size_t head) const { return ceil_div(size_t{ws.selected_count[head]}, kPiece); }
 
   void select(size_t head, uint32_t slot) const;
@@ -91,8 +94,7 @@ void Selected::select(size_t head, uint32_t slot) const {
   uint32_t* at = list + first + far;
   for (uint32_t p = std::max(end, first); p < count; ++p) *at++ = p;
   ws.selected_count[head] = static_cast<uint32_t>(at - list);
-  ws.remainder[head] = retrieval.options.remainder && retrieval.options.selector == nullptr && end > first;
-  if (ws.remainder[head] != 0) attend_rest(head, s);
+  if (has_rest()) attend_rest(head, s);
 }
 
 /// Far keys that any head of the group wants.
@@ -217,7 +219,7 @@ void Selected::piece(size_t head, size_t index, uint32_t slot) const {
   }
   if (ws.selected_done[head].fetch_add(1, std::memory_order_acq_rel) + 1 < pieces(head)) return;
   ws.selected_done[head].store(0, std::memory_order_relaxed);
-  merge(head, pieces(head) + ws.remainder[head]);
+  merge(head, pieces(head) + (has_rest() ? 1 : 0));
 }
 
 /// In the order of the pieces, whoever came last: the same bits for every number of threads.

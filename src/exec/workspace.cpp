@@ -106,7 +106,6 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& sh
     w.retrieval_stride = retrieval_scratch_bytes(plan);
     a.take(w.selected, c.kv_head_count * w.selected_stride);
     a.take(w.selected_count, c.kv_head_count);
-    a.take(w.remainder, c.kv_head_count);
     a.take(w.selected_partial, pieces * w.q_stride);
     a.take(w.selected_max, pieces * c.head_count);
     a.take(w.selected_sum, pieces * c.head_count);

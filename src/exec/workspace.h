@@ -86,7 +86,6 @@ struct Workspace {
   float *far_cosine = nullptr, *far_sine = nullptr;        // (ropes, rotary / 2)
   uint32_t* selected = nullptr;                            // (kv_heads, selected_stride)   positions
   uint32_t* selected_count = nullptr;                      // (kv_heads)
-  uint32_t* remainder = nullptr;                           // (kv_heads)   1: a piece for the rest
   float* selected_partial = nullptr;                       // (N, heads, padded head_dim)
   float *selected_max = nullptr, *selected_sum = nullptr;  // (N, heads)
   std::atomic<uint32_t>* selected_done = nullptr;          // (kv_heads)   zero between calls

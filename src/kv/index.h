@@ -38,7 +38,8 @@ class Index {
   uint32_t* counts(uint32_t layer, uint32_t kv_head) const {
     return counts_.as<uint32_t>() + place(layer, kv_head) * shape_.centroids * 2;
   }
-  /// Their logarithms, base 2, [centroids]; of 0 they are not set.
+  /// Their logarithms, base 2, [centroids], kept because every token weighs all centroids and changes the
+  /// count of one; of 0 they are not set.
   float* log_counts(uint32_t layer, uint32_t kv_head) const {
     return counts_.as<float>() + (place(layer, kv_head) * 2 + 1) * shape_.centroids;
   }

@@ -440,7 +440,7 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   EXPECT_EQ(stats(s).tokens_retrieved, 0u);
   EXPECT_EQ(stats(s).attended_fraction, 1.0);
   const uint64_t index = stats(s).index_bytes;
-  // 3 layers, 2 KV heads: two bytes a position, four a centroid
+  // 3 layers, 2 KV heads: two bytes a position; of 64 centroids count, logarithm and means of 32 numbers
   EXPECT_GE(index, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2)));
   ASSERT_EQ(minnow_decode(s.get(), 5), MINNOW_OK);
   EXPECT_EQ(stats(s).tokens_retrieved, 1u);
