@@ -82,7 +82,8 @@ void collect(benchmark::State& state, CollectFn fn) {
   std::vector<uint32_t> list(n + kCollectSlack);
   size_t count = 0, turn = 0;
   for (auto _ : state) {
-    const CollectArgs args{ids.data(), n, wanted[turn++ % wanted.size()].words, list.data(), 0, &count};
+    const CollectArgs args{ids.data(), n,     wanted[turn++ % wanted.size()].words, 0xffff, list.data(),
+                           0,          &count};
     fn(&args);
     benchmark::ClobberMemory();
   }

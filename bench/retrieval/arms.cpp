@@ -329,12 +329,20 @@ Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type) {
     const float value = number(pair.substr(equals + 1), text);
     if (key == "fraction")
       o.fraction = value;
+    else if (key == "measure")
+      o.measure = value != 0.0f;
+    else if (key == "least")
+      o.least = value;
+    else if (key == "share")
+      o.share = value;
     else if (key == "dense")
       o.dense_layers = static_cast<uint32_t>(value);
     else if (key == "rest")
       o.remainder = value != 0.0f;
     else if (key == "parts")
       shape.parts = static_cast<size_t>(value);
+    else if (key == "outliers")
+      o.outliers = value;
     else if (key == "bits")
       shape.bits = static_cast<size_t>(value);
     else if (key == "budget")

@@ -1,12 +1,15 @@
-// bench_retrieval: what selecting positions costs in quality. Every arm goes on from the same prefilled KV
-// cache.
+// bench_retrieval: what selecting positions costs in quality, and what it gains. Every arm goes on from the
+// same prefilled KV cache.
 //
 //   bench_retrieval MODEL.mnw needles QUESTIONS.jsonl ARM...
 //     questions as `minnow eval --needles` takes them
 //   bench_retrieval MODEL.mnw text TEXT ARM...
 //     loss on the last quarter of windows
+//   bench_retrieval MODEL.mnw speed TEXT ARM...
+//     tokens a second at the end of WINDOW positions: the first FILL (4096) tokens of the text, over and
+//     over; arms in turns, medians
 //
-// Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows), WINDOW (8192).
+// Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows, turns), WINDOW (8192).
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -20,6 +23,7 @@
 #include "exec/decoder.h"
 #include "exec/float_gemm.h"
 #include "retrieval/arms.h"
+#include "retrieval/long_context.h"
 #include "sampling/sampler.h"
 
 namespace minnow::bench {
@@ -40,8 +44,9 @@ std::string setting(const char* name, const char* otherwise) {
 }
 
 struct Outcome {
-  uint64_t right = 0, gained = 0, lost = 0, attended = 0, seen = 0, tokens = 0;
-  double nll = 0.0, seconds = 0.0;
+  uint64_t right = 0, gained = 0, lost = 0, attended = 0, seen = 0, tokens = 0, scored = 0;
+  double nll = 0.0, seconds = 0.0, weight = 0.0;
+  uint64_t weighed = 0;
 };
 
 class Bench {
@@ -61,6 +66,7 @@ class Bench {
   }
 
   void needles(const std::string& path) {
+    needles_ = true;
     std::ifstream in(path);
     const auto limit = std::stoul(setting("LIMIT", "0"));
     size_t questions = 0;
@@ -68,19 +74,23 @@ class Bench {
       const auto q = nlohmann::json::parse(line);
       const std::string prompt = q.at("prompt"), answer = q.at("answer");
       const size_t cut = prompt.rfind('\n');
-      const std::vector<int32_t> whole = encode(prompt), head = encode(prompt.substr(0, cut));
+      const std::vector<int32_t> head = encode(prompt.substr(0, cut)), whole = encode(prompt),
+                                 all = encode(prompt + answer);
+      if (!std::equal(whole.begin(), whole.end(), all.begin(), all.begin() + static_cast<long>(whole.size())))
+        throw std::runtime_error("the answer changes the tokens of the prompt");
       size_t same = 0;
       while (same < head.size() && head[same] == whole[same]) ++same;
       decoder_->rewind(0);
       must(decoder_->forward(std::span(whole).first(same)));
       bool dense = false;
       for (size_t a = 0; a < arms_.size(); ++a) {
-        const bool right = answers(a, std::span(whole).subspan(same), static_cast<uint32_t>(same), answer);
+        const bool right = answers(a, std::span(whole).subspan(same), static_cast<uint32_t>(same),
+                                   std::span(all).subspan(whole.size()));
         if (a == 0) dense = right;
         outcomes_[a].right += right, outcomes_[a].gained += right && !dense,
             outcomes_[a].lost += dense && !right;
       }
-      if (questions % 20 == 19) std::fprintf(stderr, "%zu questions\n", questions + 1), print(questions + 1);
+      if (questions % 10 == 9) print(questions + 1);
     }
     print(questions);
   }
@@ -103,11 +113,49 @@ class Bench {
         for (size_t i = window - scored - 1; i + 1 < window; ++i) {
           must(decoder_->forward(all_of.subspan(i, 1)));
           outcomes_[a].nll -= sampling::log_softmax(decoder_->logits(), all_of[i + 1]);
-          ++outcomes_[a].tokens;
+          ++outcomes_[a].tokens, ++outcomes_[a].scored;
         }
         count(a, before, start);
       }
       print(w + 1);
+    }
+  }
+
+  void speed(const std::string& path) {
+    constexpr uint32_t kTokens = 16;
+    std::ifstream in(path, std::ios::binary);
+    std::string all(1 << 20, '\0');
+    all.resize(static_cast<size_t>(in.read(all.data(), static_cast<long>(all.size())).gcount()));
+    const std::vector<int32_t> tokens = encode(all);
+    const uint32_t depth = decoder_->context() - kTokens - 1;
+    const auto fill = std::min<size_t>({std::stoul(setting("FILL", "4096")), depth, tokens.size()});
+    const auto turns = std::stoul(setting("LIMIT", "5"));
+    must(decoder_->forward(std::span(tokens).first(fill)));
+    lengthen(*decoder_, plan_, *model_.pool, depth);
+    std::vector<std::vector<double>> rates(arms_.size());
+    for (size_t turn = 0; turn < turns; ++turn) {
+      for (size_t a = 0; a < arms_.size(); ++a) {
+        use(a);
+        decoder_->rewind(depth);
+        must(decoder_->forward({tokens.data(), 1}));  // untimed: after a switch caches hold something else
+        const exec::RetrievalCounts before = decoder_->retrieval_counts();
+        const auto start = std::chrono::steady_clock::now();
+        for (uint32_t i = 0; i < kTokens; ++i) must(decoder_->forward({&tokens[1 + i], 1}));
+        rates[a].push_back(kTokens /
+                           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        count(a, before, start);
+      }
+    }
+    for (size_t a = 0; a < arms_.size(); ++a) {
+      std::sort(rates[a].begin(), rates[a].end());
+      const double median = rates[a][turns / 2];
+      const Outcome& o = outcomes_[a];
+      const nlohmann::json j = {{"arm", arms_[a].name},
+                                {"depth", depth},
+                                {"tok_s", median},
+                                {"of_first", median / rates[0][turns / 2]},
+                                {"union", o.seen == 0 ? 1.0 : double(o.attended) / double(o.seen)}};
+      std::printf("%s\n", j.dump().c_str());
     }
   }
 
@@ -121,27 +169,26 @@ class Bench {
   void count(size_t a, const exec::RetrievalCounts& before, std::chrono::steady_clock::time_point start) {
     const exec::RetrievalCounts& now = decoder_->retrieval_counts();
     outcomes_[a].attended += now.attended - before.attended, outcomes_[a].seen += now.seen - before.seen;
+    outcomes_[a].weight += now.weight - before.weight, outcomes_[a].weighed += now.weighed - before.weighed;
     outcomes_[a].seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  /// Decodes the rest of the prompt and a greedy answer behind it.
-  bool answers(size_t a, std::span<const int32_t> rest, uint32_t from, const std::string& answer) {
+  /// Decodes the rest of the prompt and the answer behind it: whether each token of it is the likeliest.
+  bool answers(size_t a, std::span<const int32_t> rest, uint32_t from, std::span<const int32_t> answer) {
     decoder_->rewind(from);
     use(a);
     const auto start = std::chrono::steady_clock::now();
     const exec::RetrievalCounts before = decoder_->retrieval_counts();
     for (const int32_t t : rest) must(decoder_->forward({&t, 1})), ++outcomes_[a].tokens;
-    std::vector<int32_t> said;
-    std::string text;
-    while (text.size() < answer.size() && answer.starts_with(text) &&
-           decoder_->position() < decoder_->context()) {
+    bool right = true;
+    for (const int32_t& t : answer) {
       const auto logits = decoder_->logits();
-      said.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-      text = tokenizer_->decode(said, true);
-      must(decoder_->forward({&said.back(), 1})), ++outcomes_[a].tokens;
+      right &= logits[static_cast<size_t>(t)] == *std::max_element(logits.begin(), logits.end());
+      outcomes_[a].nll -= sampling::log_softmax(logits, t), ++outcomes_[a].scored;
+      if (&t != &answer.back()) must(decoder_->forward({&t, 1})), ++outcomes_[a].tokens;
     }
     count(a, before, start);
-    return text.starts_with(answer);
+    return right;
   }
 
   void print(size_t rounds) const {
@@ -150,9 +197,10 @@ class Bench {
       nlohmann::json j = {
           {"arm", arms_[a].name}, {"rounds", rounds}, {"tok_s", double(o.tokens) / o.seconds}};
       j["union"] = o.seen == 0 ? 1.0 : double(o.attended) / double(o.seen);
-      if (o.nll != 0.0)
-        j["nll"] = o.nll / double(o.tokens), j["above"] = (o.nll - outcomes_[0].nll) / double(o.tokens);
-      else
+      if (o.weighed != 0) j["weight"] = o.weight / double(o.weighed);
+      if (o.scored != 0)
+        j["nll"] = o.nll / double(o.scored), j["above"] = (o.nll - outcomes_[0].nll) / double(o.scored);
+      if (needles_)
         j["accuracy"] = double(o.right) / double(rounds), j["gained"] = o.gained, j["lost"] = o.lost;
       std::printf("%s\n", j.dump().c_str());
     }
@@ -165,6 +213,7 @@ class Bench {
   std::unique_ptr<exec::Decoder> decoder_;
   std::vector<Arm> arms_;
   std::vector<Outcome> outcomes_;
+  bool needles_ = false;
 };
 
 }  // namespace
@@ -172,15 +221,20 @@ class Bench {
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    std::fprintf(stderr, "usage: bench_retrieval MODEL.mnw needles|text FILE ARM...\n");
+    std::fprintf(stderr, "usage: bench_retrieval MODEL.mnw needles|text|speed FILE ARM...\n");
     return 2;
   }
   try {
     minnow::bench::Bench bench(argv[1], {argv + 4, argv + argc});
-    if (std::string(argv[2]) == "needles")
+    const std::string what = argv[2];
+    if (what == "needles")
       bench.needles(argv[3]);
-    else
+    else if (what == "text")
       bench.text(argv[3]);
+    else if (what == "speed")
+      bench.speed(argv[3]);
+    else
+      throw std::invalid_argument("'" + what + "' is none of needles, text and speed");
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench_retrieval: %s\n", e.what());
     return 1;

@@ -39,7 +39,7 @@ static inline uint64_t collect_bits(const Lookup& lookup, const uint16_t* ids, s
 
 template <class Lookup>
 static inline void collect_body(const CollectArgs* args) {
-  const Lookup lookup(args->wanted);
+  const Lookup lookup(args->wanted, args->above);
   size_t count = 0;
   for (size_t i = 0; i < args->n; i += kAhead * kTurn) {
     uint64_t bits[kAhead];

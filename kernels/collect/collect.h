@@ -1,10 +1,10 @@
 // collect: where the wanted ids are.
 //
-//   wanted(id) = bit (id & 31) of wanted[id >> 5]
+//   wanted(id) = id > above, or bit (c & 31) of wanted[c >> 5] where c = id mod kCollectIds
 //   list       = base + i for every i in [0, n) with wanted(ids[i]), ascending
 //   *count     = how many those are
 //
-// ids are below kCollectIds; whether a higher one counts as wanted is unspecified, but it does no harm.
+// ids any: what lies above their lowest bits matters to the comparison alone, and nothing is above 0xffff.
 // wanted is aligned to 64 bytes. n any. list has room for n rounded up to kCollectSlack: variants write past
 // the last entry, never past that. ids are read within n elements only. Alignment of the rest: natural. Made
 // for few wanted ids, 1 to 8 in a hundred.
@@ -20,6 +20,7 @@ struct CollectArgs {
   const uint16_t* ids;
   size_t n;
   const uint32_t* wanted;  // [kCollectIds / 32]
+  uint16_t above;
   uint32_t* list;
   uint32_t base;
   size_t* count;

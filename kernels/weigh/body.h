@@ -182,8 +182,10 @@ static inline void weigh_body(const WeighArgs* args) {
       top[r] = weigh_exponents(args, job.g + r, job.weights + r * job.stride);
     for (size_t r = 0; r < job.heads; ++r)
       total[r] = weigh_weights(job.weights + r * job.stride, args->n, top[r]);
-    weigh_list(&job);
-    weigh_values(&job);
+    if (args->dim != 0) {
+      weigh_list(&job);
+      weigh_values(&job);
+    }
     for (size_t r = 0; r < job.heads; ++r) {
       float* out = args->out + (job.g + r) * args->out_stride;
       const VecF inverse = v_set1(1.0f / total[r]);

@@ -14,10 +14,11 @@
 //         infinity for a head where all are taken out
 //   max, sum  f32 [heads] or nullptr. Parts are put together as attention.h says.
 //
-// heads at least 1; n a multiple of kWeighGroup; dim a multiple of 32. Alignment: natural; scratch 64 bytes,
-// weigh_scratch_bytes(n) long, any contents; out overlaps nothing. Reads and writes no more than that. Rows
-// of v are read from memory once for kWeighHeads heads; a kWeighGroup of them (from a multiple of it on) that
-// weighs 0 for all of these is not read. A head's result does not depend on the others.
+// heads at least 1; n a multiple of kWeighGroup; dim a multiple of 32, 0 for max and sum alone. Alignment:
+// natural; scratch 64 bytes, weigh_scratch_bytes(n) long, any contents; out overlaps nothing. Reads and
+// writes no more than that. Rows of v are read from memory once for kWeighHeads heads; a kWeighGroup of them
+// (from a multiple of it on) that weighs 0 for all of these is not read. A head's result does not depend on
+// the others.
 //
 // Errors: with w the exact weights, X the largest |unit * x| + |bias| of those not taken out,
 // e = 2^-21 + 2^-22 * X + n * 2^-24:

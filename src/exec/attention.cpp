@@ -52,11 +52,6 @@ constexpr size_t kMaxPieceTokens = 64;  // pieces times tokens
 constexpr size_t kMinPiece = 256;       // positions; what a piece costs beside them is then below a percent
 constexpr size_t kWorthSharing = size_t{1} << 17;  // multiplications: about a microsecond of one core
 
-void take_rows(const kv::RowView& rows, AttentionArgs& a) {
-  a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
-  a.k_scales = rows.k_scale, a.v_scales = rows.v_scale, a.scale_stride = rows.scale_stride;
-}
-
 /// How a chunk's attention is cut into calls of the kernel. A unit is up to kAttentionRows query rows that
 /// share a KV head; a piece is a range of positions.
 struct Cut {
@@ -191,6 +186,11 @@ void attend_each(const model::Plan& plan, const Workspace& ws, ThreadPool& pool,
 }
 
 }  // namespace
+
+void take_rows(const kv::RowView& rows, AttentionArgs& a) {
+  a.k = rows.k, a.v = rows.v, a.row_stride = rows.row_stride;
+  a.k_scales = rows.k_scale, a.v_scales = rows.v_scale, a.scale_stride = rows.scale_stride;
+}
 
 const AttentionKernel* attention_kernel(const model::Plan& plan, const kv::Cache& cache) {
   const kv::Type type = cache.shape().type;

@@ -35,6 +35,8 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
 
 /// The kernel for the cache's type.
 const AttentionKernel* attention_kernel(const model::Plan& plan, const kv::Cache& cache);
+/// a.k, a.v and what belongs to them.
+void take_rows(const kv::RowView& rows, AttentionArgs& a);
 /// Heads that lie `padded` apart, brought together; zeros behind them.
 void pack_heads(float* row, size_t heads, size_t dim, size_t padded);
 

@@ -121,7 +121,13 @@ class Decoder {
   /// The same with another way to select. `from` must not fall below what the decoder was created with.
   void set_retrieval(const RetrievalOptions& options) { retrieval_.options = options; }
   const kv::Index& index() const { return retrieval_.index; }
-  /// Positions that a KV head of the last selecting layer attended to for the last token, ascending.
+  /// For measurements far into a context: somebody writes the rows (and ids) of `positions` more than there
+  /// are through these two, and then says so.
+  kv::Cache& cache() { return cache_; }
+  kv::Index& index() { return retrieval_.index; }
+  void advance(uint32_t positions) { position_ += positions; }
+  /// Positions that a KV head of the last selecting layer attended to for the last token: sinks, the
+  /// window, then others, each ascending.
   std::span<const uint32_t> selected(uint32_t kv_head) const {
     return {ws_.selected + kv_head * ws_.selected_stride, ws_.selected_count[kv_head]};
   }

@@ -113,11 +113,26 @@ void whiten_keys(const Plan& plan, const Codebook& book, const float* k, size_t 
   for (size_t r = 0; r < rows; ++r) std::fill(to + r * padded + dim, to + (r + 1) * padded, 0.0f);
 }
 
+/// Eight levels an octave, so that few keys share the one that a selection ends in.
+uint32_t level(float distance) {
+  const float level = 8.0f * std::log2(distance) + 40.0f;
+  return level >= 0.0f ? static_cast<uint32_t>(std::min(level, kv::kLevels - 1.0f)) : 0;  // NaN: 0
+}
+
+/// Ids of keys in s.vectors with their products with centroids in s.scores.
 void nearest(const Plan& plan, const model::PlanLayer& layer, size_t head, const Scratch& s, size_t rows,
              uint16_t* ids) {
   const auto& bias = layer.centroid_bias[head];
   const NearestArgs args{s.scores, bias.size(), bias.data(), ids, 1, rows, bias.size()};
   plan.kernels.nearest->fn(&args);
+  const size_t padded = round_up(size_t{plan.config->head_dim}, size_t{format::kChannelPadding});
+  for (size_t r = 0; r < rows; ++r) {
+    const float* z = s.vectors + r * padded;
+    float square = 0.0f;
+    for (size_t i = 0; i < padded; ++i) square += z[i] * z[i];
+    const float distance = square - 2.0f * (s.scores[r * bias.size() + ids[r]] + bias[ids[r]]);
+    ids[r] |= static_cast<uint16_t>(level(distance / layer.centroid_square[head]) << kv::kCentroidBits);
+  }
 }
 
 /// Makes tables of a rotation those of its inverse; what a rope scales by is taken off once: keys were scaled
@@ -154,7 +169,8 @@ void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row
     const RopeArgs back{k, padded, 1, plan.config->rotary_dim, ws.cosine + table, ws.sine + table};
     plan.kernels.rope->fn(&back);
   }
-  const uint16_t id = index.ids(layer, head)[position];
+  const uint16_t entry = index.ids(layer, head)[position], id = kv::centroid_of(entry);
+  ++index.levels(layer, head)[kv::level_of(entry)];
   const auto count = static_cast<float>(++index.counts(layer, head)[id]);
   index.log_counts(layer, head)[id] = std::log2(count);
   const size_t panel = id / kScorePanel * padded * kScorePanel + id % kScorePanel;

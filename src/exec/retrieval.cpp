@@ -20,7 +20,8 @@ constexpr size_t kPiece = 256;
 struct Scratch {
   float* scores;      // (heads of a group, centroids)
   uint64_t* ranks;    // (centroids)
-  float* bias;        // (centroids)   log2 of the keys left
+  float* bias;        // (centroids)   log2 of the keys, then of the keys left
+  float *top, *mass;  // (heads of a group)   of far keys, as `weigh` says it
   std::byte* weigh;   // of the kernel
   std::byte* rows;    // (kPiece, row_bytes) gathered K and V
   float* row_scales;  // (kPiece, 2)
@@ -39,6 +40,8 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
   take(s.scores, plan.config->group_size() * plan.centroids);
   take(s.ranks, plan.centroids);
   take(s.bias, plan.centroids);
+  take(s.top, plan.config->group_size());
+  take(s.mass, plan.config->group_size());
   take(s.weigh, weigh_scratch_bytes(plan.centroids));
   take(s.rows, kPiece * 2 * padded * sizeof(float));
   take(s.row_scales, kPiece * 2);
@@ -46,8 +49,9 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
   return s;
 }
 
-/// A token's attention in one layer. What a KV head attends to is cut into pieces: of the listed positions,
-/// and behind them, where there is a remainder, what centroids stand for.
+/// A token's attention in one layer. What a KV head attends to is cut into pieces: what is near, that is
+/// sinks and window, by which heads know what far keys are worth; the far keys listed; and where there is a
+/// remainder, what centroids stand for.
 struct Selected {
   const Plan& plan;
   const Workspace& ws;
@@ -60,24 +64,34 @@ struct Selected {
   bool has_rest() const {
     return retrieval.options.remainder && retrieval.options.selector == nullptr && far_end(position) > kSinks;
   }
-  size_t pieces(size_t head) const { return ceil_div(size_t{ws.selected_count[head]}, kPiece); }
+  size_t near() const { return std::min(position + 1, kSinks + kWindow); }
+  size_t far_pieces(size_t head) const { return ceil_div(ws.selected_count[head] - near(), kPiece); }
 
   void select(size_t head, uint32_t slot) const;
   float unit() const;
   void cap(float* x, size_t n) const;
   size_t choose(size_t head, const Scratch& s, uint32_t end, uint32_t* list) const;
   void attend_rest(size_t head, const Scratch& s) const;
-  void piece(size_t head, size_t index, uint32_t slot) const;
-  void merge(size_t head, size_t pieces) const;
+  uint32_t keys(float share) const;
+  HeadBudget budget(size_t head, const Scratch& s, size_t g) const;
+  void rows(size_t head, size_t index, size_t first, size_t n, uint32_t slot) const;
+  void attend(size_t head, const kv::RowView& rows, size_t n, uint32_t slot, float* out, float* max,
+              float* sum) const;
+  void far_piece(size_t head, size_t index, uint32_t slot) const;
+  void merge(size_t head) const;
+  void measure(size_t head, uint32_t slot) const;
 };
 
-/// The list of a KV head: sinks, what centroids choose, the window.
+/// The list of a KV head: sinks, the window, what centroids choose.
 void Selected::select(size_t head, uint32_t slot) const {
   const Scratch s = scratch_at(plan, ws.retrieval_scratch_of(slot));
   const size_t first_head = head * plan.config->group_size();
   const uint32_t count = position + 1, end = far_end(position), first = std::min(kSinks, end);
   uint32_t* list = list_of(head);
-  for (uint32_t p = 0; p < first; ++p) list[p] = p;
+  uint32_t* at = list;
+  for (uint32_t p = 0; p < first; ++p) *at++ = p;
+  for (uint32_t p = end; p < count; ++p) *at++ = p;
+  rows(head, 0, 0, near(), slot);
   size_t far = 0;
   if (retrieval.options.selector != nullptr) {
     const Selector::Request request{layer,
@@ -87,19 +101,17 @@ void Selected::select(size_t head, uint32_t slot) const {
                                     ws.far_q + first_head * padded,
                                     cache.rows(layer, static_cast<uint32_t>(head)),
                                     retrieval.index.ids(layer, static_cast<uint32_t>(head))};
-    far = retrieval.options.selector->select(request, first, end, list + first);
+    far = retrieval.options.selector->select(request, first, end, at);
   } else if (end > first) {
-    far = choose(head, s, end, list + first);
+    far = choose(head, s, end, at);
   }
-  uint32_t* at = list + first + far;
-  for (uint32_t p = std::max(end, first); p < count; ++p) *at++ = p;
-  ws.selected_count[head] = static_cast<uint32_t>(at - list);
+  ws.selected_count[head] = static_cast<uint32_t>(near() + far);
   if (has_rest()) attend_rest(head, s);
+  if (far == 0) merge(head);
 }
 
 /// Far keys that any head of the group wants.
 size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* list) const {
-  const RetrievalOptions& o = retrieval.options;
   const model::Config& c = *plan.config;
   const auto kv_head = static_cast<uint32_t>(head);
   const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
@@ -115,23 +127,46 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* l
   if (c.attention_softcap != 0.0f) cap(s.scores, group * n);
 
   const uint32_t* counts = retrieval.index.counts(layer, kv_head);
-  auto most = static_cast<uint32_t>(o.fraction * static_cast<float>(position + 1));
-  if (o.budget != 0) most = std::min(most, o.budget);
+  const float* log_counts = retrieval.index.log_counts(layer, kv_head);
+  for (size_t i = 0; i < n; ++i) s.bias[i] = counts[i] == 0 ? -INFINITY : log_counts[i];
+  WeighArgs all{};
+  all.x = s.scores, all.x_stride = n, all.unit = unit(), all.bias = s.bias;
+  all.max = s.top, all.sum = s.mass, all.heads = group, all.n = n, all.scratch = s.weigh;
+  plan.kernels.weigh->fn(&all);
   Wanted wanted;
   wanted.clear(n);
-  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, most, s.ranks);
-  const float* log_counts = retrieval.index.log_counts(layer, kv_head);
-  for (size_t i = 0; i < n; ++i) {  // before trimming, which uses up what it knows
-    const uint32_t left = wanted.left(i, counts[i]);
-    s.bias[i] = left == 0           ? -INFINITY
-                : left == counts[i] ? log_counts[i]
-                                    : std::log2(static_cast<float>(left));
-  }
+  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, budget(head, s, g), s.ranks);
   const uint16_t* ids = retrieval.index.ids(layer, kv_head);
+  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), keys(retrieval.options.outliers));
   size_t count = 0;
-  const CollectArgs args{ids + kSinks, end - kSinks, wanted.bits(), list, kSinks, &count};
+  const CollectArgs args{ids + kSinks, end - kSinks, wanted.bits(), above, list, kSinks, &count};
   plan.kernels.collect->fn(&args);
-  return wanted.trim(ids, list, count);
+  count = wanted.trim(ids, above, list, count);
+  for (size_t i = 0; i < n; ++i) {
+    if (wanted.taken(i) == 0) continue;
+    const uint32_t left = counts[i] - wanted.taken(i);
+    s.bias[i] = left == 0 ? -INFINITY : std::log2(static_cast<float>(left));
+  }
+  return count;
+}
+
+/// A share of all positions, within the budget.
+uint32_t Selected::keys(float share) const {
+  const auto n = static_cast<uint32_t>(share * static_cast<float>(position + 1));
+  return retrieval.options.budget != 0 ? std::min(n, retrieval.options.budget) : n;
+}
+
+/// A key of a centroid with score x weighs 2^(unit x) of all that a head attends to: what is near exactly,
+/// far keys by their centroids.
+HeadBudget Selected::budget(size_t head, const Scratch& s, size_t g) const {
+  const RetrievalOptions& o = retrieval.options;
+  const size_t h = head * plan.config->group_size() + g;
+  const float top = std::max(ws.selected_max[h], s.top[g]);
+  const float total =
+      ws.selected_sum[h] * std::exp2(ws.selected_max[h] - top) + s.mass[g] * std::exp2(s.top[g] - top);
+  const uint32_t most = keys(o.fraction);
+  const float mean = total / static_cast<float>(position + 1);
+  return {std::min(keys(o.least), most), most, (top + std::log2(o.share * mean)) / unit()};
 }
 
 /// From scores to exponents of two.
@@ -151,13 +186,13 @@ void Selected::cap(float* x, size_t n) const {
   plan.kernels.axpy->fn(&up);
 }
 
-/// What is not listed, into the place behind the listed pieces: every centroid weighs as many keys as it has
+/// What is not listed, into the place behind the far pieces: every centroid weighs as many keys as it has
 /// left.
 void Selected::attend_rest(size_t head, const Scratch& s) const {
   const model::Config& c = *plan.config;
   const auto kv_head = static_cast<uint32_t>(head);
   const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
-  const size_t index = pieces(head), h = head * group;
+  const size_t index = 1 + far_pieces(head), h = head * group;
   WeighArgs w{};
   w.x = s.scores, w.x_stride = n, w.unit = unit();
   w.bias = s.bias;
@@ -191,20 +226,32 @@ void gather(const kv::Shape& shape, const kv::RowView& rows, const uint32_t* lis
   }
 }
 
-void Selected::piece(size_t head, size_t index, uint32_t slot) const {
-  const model::Config& c = *plan.config;
+/// Attention over `n` listed rows from the `first` on: piece `index`.
+void Selected::rows(size_t head, size_t index, size_t first, size_t n, uint32_t slot) const {
+  const size_t heads = plan.config->head_count;
   const kv::Shape& shape = cache.shape();
-  const size_t group = c.group_size(), count = ws.selected_count[head];
-  const size_t first = index * kPiece, n = std::min(kPiece, count - first);
   const Scratch s = scratch_at(plan, ws.retrieval_scratch_of(slot));
-  const kv::RowView rows = cache.rows(layer, static_cast<uint32_t>(head));
-  gather(shape, rows, list_of(head) + first, n, s);
+  gather(shape, cache.rows(layer, static_cast<uint32_t>(head)), list_of(head) + first, n, s);
+  kv::RowView together{};
+  together.k = reinterpret_cast<const uint8_t*>(s.rows), together.v = together.k + shape.half_bytes();
+  together.row_stride = shape.half_bytes() * 2;
+  if (shape.type == kv::Type::q8) {
+    together.k_scale = s.row_scales, together.v_scale = s.row_scales + 1;
+    together.scale_stride = 2 * sizeof(float);
+  }
+  attend(head, together, n, slot, ws.selected_partial + index * ws.q_stride, ws.selected_max + index * heads,
+         ws.selected_sum + index * heads);
+}
+
+/// All query heads of a KV head over the first `n` rows; `out`, `max` and `sum` as all heads have them.
+void Selected::attend(size_t head, const kv::RowView& rows, size_t n, uint32_t slot, float* out, float* max,
+                      float* sum) const {
+  const model::Config& c = *plan.config;
+  const size_t group = c.group_size();
   AttentionArgs a{};
   a.q_token_stride = a.out_token_stride = ws.q_stride, a.q_head_stride = a.out_head_stride = padded;
   a.tokens = 1;
-  a.k = s.rows, a.v = s.rows + shape.half_bytes(), a.row_stride = shape.half_bytes() * 2;
-  if (rows.k_scale != nullptr)
-    a.k_scales = s.row_scales, a.v_scales = s.row_scales + 1, a.scale_stride = 2 * sizeof(float);
+  take_rows(rows, a);
   a.p1 = a.last = n;
   a.d = padded, a.scale = c.attention_scale, a.cap = c.attention_softcap;
   a.scratch = ws.attention_scratch_of(slot);
@@ -212,19 +259,23 @@ void Selected::piece(size_t head, size_t index, uint32_t slot) const {
     const size_t h = head * group + g;
     a.heads = std::min<size_t>(kAttentionRows, group - g);
     a.q = ws.q + h * padded;
-    a.out = ws.selected_partial + index * ws.q_stride + h * padded;
-    a.max = ws.selected_max + index * c.head_count + h;
-    a.sum = ws.selected_sum + index * c.head_count + h;
+    a.out = out + h * padded, a.max = max + h, a.sum = sum + h;
     attention_kernel(plan, cache)->fn(&a);
   }
-  if (ws.selected_done[head].fetch_add(1, std::memory_order_acq_rel) + 1 < pieces(head)) return;
+}
+
+void Selected::far_piece(size_t head, size_t index, uint32_t slot) const {
+  const size_t first = near() + index * kPiece;
+  rows(head, 1 + index, first, std::min(kPiece, ws.selected_count[head] - first), slot);
+  if (ws.selected_done[head].fetch_add(1, std::memory_order_acq_rel) + 1 < far_pieces(head)) return;
   ws.selected_done[head].store(0, std::memory_order_relaxed);
-  merge(head, pieces(head) + (has_rest() ? 1 : 0));
+  merge(head);
 }
 
 /// In the order of the pieces, whoever came last: the same bits for every number of threads.
-void Selected::merge(size_t head, size_t pieces) const {
+void Selected::merge(size_t head) const {
   const model::Config& c = *plan.config;
+  const size_t pieces = 1 + far_pieces(head) + (has_rest() ? 1 : 0);
   for (size_t h = head * c.group_size(); h < (head + 1) * c.group_size(); ++h) {
     const float *max = ws.selected_max + h, *sum = ws.selected_sum + h;
     float top = max[0], total = 0.0f;
@@ -240,6 +291,20 @@ void Selected::merge(size_t head, size_t pieces) const {
   }
 }
 
+/// ws.partial_sum[h], of each query head: the share of exact attention that its listed rows hold.
+void Selected::measure(size_t head, uint32_t slot) const {
+  const model::Config& c = *plan.config;
+  const size_t group = c.group_size(), pieces = 1 + far_pieces(head);
+  attend(head, cache.rows(layer, static_cast<uint32_t>(head)), position + 1, slot, ws.partial, ws.partial_max,
+         ws.partial_sum);
+  for (size_t h = head * group; h < (head + 1) * group; ++h) {
+    float share = 0.0f;
+    for (size_t i = h; i < pieces * c.head_count; i += c.head_count)
+      share += ws.selected_sum[i] * std::exp2(ws.selected_max[i] - ws.partial_max[h]);
+    ws.partial_sum[h] = share / ws.partial_sum[h];
+  }
+}
+
 }  // namespace
 
 size_t retrieval_scratch_bytes(const Plan& plan) {
@@ -247,7 +312,7 @@ size_t retrieval_scratch_bytes(const Plan& plan) {
 }
 
 size_t most_selected_pieces(uint32_t context) {
-  return ceil_div(size_t{context}, kPiece) + 1;
+  return ceil_div(size_t{context}, kPiece) + 2;
 }
 
 void attend_selected(const Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,
@@ -261,17 +326,23 @@ void attend_selected(const Plan& plan, const Workspace& ws, ThreadPool& pool, co
   for (size_t h = 0; h < c.kv_head_count; ++h) {
     retrieval.counts.attended += ws.selected_count[h];
     retrieval.attended_last += ws.selected_count[h];
-    items += selected.pieces(h);
+    items += selected.far_pieces(h);
   }
   retrieval.counts.seen += uint64_t{c.kv_head_count} * (chunk.position + 1);
   pool.parallel_for_each(items, [&](size_t begin, size_t end, uint32_t slot) {
     for (size_t item = begin; item < end; ++item) {
       size_t head = 0, index = item;
-      while (index >= selected.pieces(head)) index -= selected.pieces(head++);
-      selected.piece(head, index, slot);
+      while (index >= selected.far_pieces(head)) index -= selected.far_pieces(head++);
+      selected.far_piece(head, index, slot);
     }
   });
   pack_heads(ws.attn, c.head_count, c.head_dim, selected.padded);
+  if (!retrieval.options.measure) return;
+  pool.parallel_for_each(c.kv_head_count, [&](size_t begin, size_t end, uint32_t slot) {
+    for (size_t head = begin; head < end; ++head) selected.measure(head, slot);
+  });
+  for (size_t h = 0; h < c.head_count; ++h) retrieval.counts.weight += double{ws.partial_sum[h]};
+  retrieval.counts.weighed += c.head_count;
 }
 
 }  // namespace minnow::exec

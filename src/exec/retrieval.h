@@ -3,9 +3,10 @@
 //
 // Far keys are scored as if all lay kFarDistance positions back: then a key's score does not depend on where
 // it lies, and the keys of a centroid (key_index.h) can be scored by their mean. A token scores the means,
-// takes the best centroids for each query head, and attends exactly to the keys that belong to them, to the
-// first kSinks and to the last kWindow positions; to all other keys as if they were the means of theirs. All
-// heads of a group attend to what any of them wants.
+// takes the best centroids for each query head, and attends exactly to the keys that belong to them, to those
+// that lie too far from their centroids for a mean to stand for them, to the first kSinks and to the last
+// kWindow positions; to all other keys as if they were the means of theirs. All heads of a group attend to
+// what any of them wants.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,7 @@ class Selector {
     const float* q = nullptr;      ///< (heads of the group, padded head_dim), rotated by the position
     const float* far_q = nullptr;  ///< the same, rotated by kFarDistance
     kv::RowView rows;
-    const uint16_t* ids = nullptr;  ///< centroids of the keys; null: the layer has no codebooks
+    const uint16_t* ids = nullptr;  ///< of the keys (kv/index.h); null: the layer has no codebooks
   };
   virtual ~Selector() = default;
   /// Writes positions of [first, end), ascending, and returns how many.
@@ -44,16 +45,24 @@ class Selector {
 struct RetrievalOptions {
   bool on = false;               ///< tokens behind at least `from` positions attend to what they select
   uint32_t from = 4096;          ///< shorter contexts are attended to whole
-  float fraction = 0.02f;        ///< of all positions, that a query head takes at most
+  float least = 0.01f;           ///< of all positions, that a query head takes at least
+  float fraction = 0.02f;        ///< and at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
+  float share = 4.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
+  float outliers = 0.02f;        ///< of all positions, keys farthest from their centroids: always attended to
   bool remainder = true;         ///< what is not selected enters through the means of its centroids
+  bool measure = false;          ///< look at all keys too, for RetrievalCounts::weight
   Selector* selector = nullptr;  ///< null: centroids decide; else there is no remainder
 };
 
 /// What was attended to since creation, over all layers with retrieval, KV heads and tokens that retrieved.
 struct RetrievalCounts {
   uint64_t tokens = 0, attended = 0, seen = 0;
+  /// Where it is measured: the share of the exact attention that what was attended to holds, summed over
+  /// query heads, and how many these were.
+  double weight = 0.0;
+  uint64_t weighed = 0;
 };
 
 /// A session's side of it.

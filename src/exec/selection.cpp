@@ -42,13 +42,39 @@ size_t centroid_of(uint64_t rank) {
 
 }  // namespace
 
+uint16_t above_most(const uint32_t* levels, uint32_t most) {
+  uint32_t level = kv::kLevels;
+  for (uint64_t keys = 0; level > 1 && (keys += levels[level - 1]) <= most;) --level;
+  return static_cast<uint16_t>((level << kv::kCentroidBits) - 1);
+}
+
 void Wanted::clear(size_t centroids) {
   centroids_ = centroids;
   std::fill(std::begin(bits_), std::end(bits_), 0u);
   std::fill_n(quota_, centroids, 0u);
+  std::fill_n(taken_, centroids, 0u);
 }
 
-void Wanted::add(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
+void Wanted::take(size_t centroid, uint32_t quota) {
+  bits_[centroid / 32] |= 1u << (centroid % 32);
+  quota_[centroid] = std::max(quota_[centroid], quota);
+}
+
+void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint64_t* ranks) {
+  size_t n = 0;
+  uint64_t keys = 0;
+  for (size_t i = 0; i < centroids_; ++i) {
+    const bool in = scores[i] >= budget.score && counts[i] != 0;  // NaN is not
+    ranks[n] = i;
+    n += in;
+    keys += in ? counts[i] : 0;
+  }
+  if (keys > budget.most) return take_best(scores, counts, budget.most, ranks);
+  if (keys < budget.least) return take_best(scores, counts, budget.least, ranks);
+  for (size_t i = 0; i < n; ++i) take(ranks[i], kAll);
+}
+
+void Wanted::take_best(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
   // Only few centroids are wanted: those well above the mean hold enough keys nearly always.
   const Spread s = spread(scores, centroids_);
   size_t n = 0;
@@ -74,18 +100,21 @@ void Wanted::add(const float* scores, const uint32_t* counts, uint32_t most, uin
   for (size_t i = 0; i < n && most > 0; ++i) {
     const size_t centroid = centroid_of(ranks[i]);
     const uint32_t has = counts[centroid];
-    bits_[centroid / 32] |= 1u << (centroid % 32);
-    quota_[centroid] = std::max(quota_[centroid], has <= most ? kAll : most);
+    take(centroid, has <= most ? kAll : most);
     most -= std::min(has, most);
   }
 }
 
-size_t Wanted::trim(const uint16_t* ids, uint32_t* list, size_t count) {
+size_t Wanted::trim(const uint16_t* ids, uint16_t above, uint32_t* list, size_t count) {
   size_t to = count;
   for (size_t i = count; i-- > 0;) {  // the latest first
-    uint32_t& left = quota_[ids[list[i]]];
-    if (left == 0) continue;
-    if (left != kAll) --left;
+    const uint16_t id = ids[list[i]], centroid = kv::centroid_of(id);
+    if (id <= above) {
+      uint32_t& left = quota_[centroid];
+      if (left == 0) continue;
+      if (left != kAll) --left;
+    }
+    ++taken_[centroid];
     list[--to] = list[i];
   }
   std::copy(list + to, list + count, list);

@@ -17,7 +17,10 @@ Result<Index> Index::create(const IndexShape& shape) {
 void Index::forget_counts() {
   if (counted_ == 0) return;
   for (uint32_t l = 0; l < shape_.layers; ++l) {
-    for (uint32_t h = 0; h < shape_.kv_heads; ++h) std::fill_n(counts(l, h), shape_.centroids, 0u);
+    for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
+      std::fill_n(counts(l, h), shape_.centroids, 0u);
+      std::fill_n(levels(l, h), kLevels, 0u);
+    }
   }
   counted_ = 0;
 }

@@ -1,6 +1,6 @@
-// The retrieval index: which centroid of its codebook every key belongs to, two bytes a key, and of each
-// centroid how many far keys it has and what their mean key and value are. What attention reads of a long
-// context is decided from it alone, and what it does not read is summed up by it.
+// The retrieval index: which centroid of its codebook every key belongs to and how far it lies from it, two
+// bytes a key, and of each centroid how many far keys it has and what their mean key and value are. What
+// attention reads of a long context is decided from it alone, and what it does not read is summed up by it.
 //
 // Distinct (layer, KV head) may be written and counted by distinct threads.
 #pragma once
@@ -12,12 +12,22 @@
 
 namespace minnow::kv {
 
+/// An id: the centroid, and above its bits a level, 0 to kLevels - 1, that grows with the key's distance from
+/// it.
+inline constexpr uint32_t kCentroidBits = 10, kLevels = 64;
+constexpr uint16_t centroid_of(uint16_t id) {
+  return id & ((1u << kCentroidBits) - 1);
+}
+constexpr uint32_t level_of(uint16_t id) {
+  return id >> kCentroidBits;
+}
+
 struct IndexShape {
   uint32_t layers = 0, kv_heads = 0, context = 0, centroids = 0, padded_dim = 0;
 
   uint64_t places() const { return uint64_t{layers} * kv_heads; }
   uint64_t ids_bytes() const { return places() * context * sizeof(uint16_t); }
-  uint64_t counts_bytes() const { return places() * centroids * 2 * sizeof(uint32_t); }
+  uint64_t counts_bytes() const { return places() * (centroids * 2 + kLevels) * sizeof(uint32_t); }
   uint64_t means_bytes() const { return places() * centroids * 2 * padded_dim * sizeof(uint16_t); }
   uint64_t bytes() const { return ids_bytes() + counts_bytes() + means_bytes(); }
 };
@@ -30,18 +40,22 @@ class Index {
 
   const IndexShape& shape() const { return shape_; }
   bool present() const { return shape_.context != 0; }
-  /// [context], written by position.
+  /// [context], written by position. 16 bits hold both parts.
   uint16_t* ids(uint32_t layer, uint32_t kv_head) const {
     return ids_.as<uint16_t>() + place(layer, kv_head) * shape_.context;
   }
   /// Far keys of each centroid, [centroids].
   uint32_t* counts(uint32_t layer, uint32_t kv_head) const {
-    return counts_.as<uint32_t>() + place(layer, kv_head) * shape_.centroids * 2;
+    return counts_.as<uint32_t>() + place(layer, kv_head) * (shape_.centroids * 2 + kLevels);
   }
   /// Their logarithms, base 2, [centroids], kept because every token weighs all centroids and changes the
   /// count of one; of 0 they are not set.
   float* log_counts(uint32_t layer, uint32_t kv_head) const {
-    return counts_.as<float>() + (place(layer, kv_head) * 2 + 1) * shape_.centroids;
+    return reinterpret_cast<float*>(counts(layer, kv_head) + shape_.centroids);
+  }
+  /// Far keys of each level, [kLevels].
+  uint32_t* levels(uint32_t layer, uint32_t kv_head) const {
+    return counts(layer, kv_head) + shape_.centroids * 2;
   }
   /// Means of those keys before rotation, f16, in panels as kernels/score takes them: element (centroid, d)
   /// at (centroid / 16 * padded_dim + d) * 16 + centroid % 16. Of centroids without keys any finite numbers.

@@ -104,6 +104,7 @@ class Builder {
     std::vector<float> row(round_up(plan_.config->head_dim, format::kChannelPadding));
     for (const Codebook& book : p.weights->codebooks) {
       std::vector<float>& bias = p.centroid_bias.emplace_back(book.centres.rows);
+      double mean = 0.0;
       for (uint32_t i = 0; i < book.centres.rows; ++i) {
         dequantise_row(book.centres, i, plan_.kernels, row.data());
         double square = 0.0;
@@ -113,7 +114,9 @@ class Builder {
                       layer, " is not finite; make the codebooks again");
         }
         bias[i] = static_cast<float>(-0.5 * square);
+        mean += square / book.centres.rows;
       }
+      p.centroid_square.push_back(static_cast<float>(mean));
       plan_.centroids = std::max(plan_.centroids, book.centres.rows);
     }
     return {};

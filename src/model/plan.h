@@ -68,6 +68,8 @@ struct PlanLayer {
   const LayerWeights* weights = nullptr;
   /// By KV head, -|c|^2 / 2 of each centroid c of its codebook; empty: the layer has none.
   std::vector<std::vector<float>> centroid_bias;
+  /// By KV head, the mean of |c|^2: what distances of keys from their centroids are told in.
+  std::vector<float> centroid_square;
   int32_t gate_mask = -1;  ///< index into Plan::masks, where act(gate) has thresholds
   PlanLinear q, k, v, o, gate, up, down;
 };

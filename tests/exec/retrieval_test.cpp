@@ -65,8 +65,17 @@ struct Opened {
 
 exec::RetrievalOptions selecting(float fraction, uint32_t from = 0) {
   exec::RetrievalOptions o;
-  o.on = true, o.from = from, o.fraction = fraction;
+  o.on = true, o.from = from, o.least = o.fraction = fraction, o.outliers = 0.0f;
   return o;
+}
+
+/// What a KV head attended to last, ascending. Nothing is in it twice.
+std::vector<uint32_t> positions(const exec::Decoder& d, uint32_t kv_head) {
+  const auto list = d.selected(kv_head);
+  std::vector<uint32_t> out(list.begin(), list.end());
+  std::sort(out.begin(), out.end());
+  EXPECT_EQ(std::adjacent_find(out.begin(), out.end()), out.end());
+  return out;
 }
 
 std::vector<float> decode(exec::Decoder& d, std::span<const int32_t> tokens) {
@@ -83,11 +92,16 @@ std::vector<float> run(exec::Decoder& d, const std::vector<int32_t>& tokens, siz
 TEST(Retrieval, TakingEverythingIsDense) {
   const Opened o(tiny_with_codebooks());
   const auto tokens = some_tokens(400);
+  std::vector<float> exact;
   for (const kv::Type kv : {kv::Type::f32, kv::Type::f16, kv::Type::q8}) {
     auto dense = o.decoder({}, 64, kv), all = o.decoder(selecting(1.0f), 64, kv);
     const auto expected = run(dense, tokens, 300), got = run(all, tokens, 300);
-    // q8 rounds weights by tiles, which begin elsewhere in pieces of a list.
-    EXPECT_LT(relative_difference(got, expected), kv == kv::Type::q8 ? 0.02 : 1e-4) << int(kv);
+    if (kv == kv::Type::f32) exact = expected;
+    // q8 rounds weights by tiles, which begin elsewhere in pieces of a list: another error of the same size.
+    if (kv == kv::Type::q8)
+      EXPECT_LT(relative_difference(got, exact), 1.5 * relative_difference(expected, exact));
+    else
+      EXPECT_LT(relative_difference(got, expected), 1e-4) << int(kv);
     EXPECT_EQ(all.retrieval_counts().attended, all.retrieval_counts().seen);
     EXPECT_EQ(all.retrieval_counts().tokens, 100u);
   }
@@ -99,7 +113,7 @@ TEST(Retrieval, SinksAndWindowHoldShortContextsWhole) {
   auto dense = o.decoder({}), few = o.decoder(selecting(1e-6f));
   EXPECT_LT(relative_difference(run(few, tokens, 1), run(dense, tokens, 1)), 1e-4);
   for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
-    const auto list = few.selected(h);
+    const auto list = positions(few, h);
     ASSERT_EQ(list.size(), tokens.size());  // nothing twice
     for (uint32_t p = 0; p < list.size(); ++p) EXPECT_EQ(list[p], p);
   }
@@ -116,14 +130,41 @@ TEST(Retrieval, UnionsLieBetweenOneHeadsKeysAndAllOfTheirs) {
     ASSERT_TRUE(d.forward({&t, 1}).ok());
     const uint32_t n = d.position(), k = static_cast<uint32_t>(fraction * static_cast<float>(n));
     for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
-      const auto list = d.selected(h);
-      ASSERT_TRUE(std::adjacent_find(list.begin(), list.end(), std::greater_equal<>()) == list.end());
+      const auto list = positions(d, h);
       for (uint32_t p = 0; p < exec::kSinks; ++p) ASSERT_EQ(list[p], p);
       for (uint32_t p = 0; p < exec::kWindow; ++p) ASSERT_EQ(list[list.size() - 1 - p], n - 1 - p);
       const size_t far = list.size() - exec::kSinks - exec::kWindow;
       EXPECT_GE(far, k);
       EXPECT_LE(far, size_t{k} * o.plan.config->group_size());
     }
+  }
+}
+
+TEST(Retrieval, KeysFarFromTheirCentroidsAreAlwaysAmongThem) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(400);
+  auto options = selecting(0.01f);
+  options.outliers = 0.1f;
+  auto d = o.decoder(options);
+  run(d, tokens, 399);
+  const auto layer = static_cast<uint32_t>(o.plan.layers.size() - 1);
+  const uint32_t end = exec::far_end(399);
+  for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
+    const uint16_t* ids = d.index().ids(layer, h);
+    std::vector<uint32_t> levels;
+    for (uint32_t p = exec::kSinks; p < end; ++p) levels.push_back(kv::level_of(ids[p]));
+    std::sort(levels.begin(), levels.end(), std::greater<>());
+    EXPECT_GT(levels.front(), levels.back());
+    const uint32_t all_of = levels[40] + 1;  // 40 of 400 fit
+    const auto list = positions(d, h);
+    size_t wanted = 0;
+    for (uint32_t p = exec::kSinks; p < end; ++p) {
+      if (kv::level_of(ids[p]) < all_of) continue;
+      ++wanted;
+      EXPECT_TRUE(std::binary_search(list.begin(), list.end(), p)) << p;
+    }
+    EXPECT_GT(wanted, 10u);
+    EXPECT_LE(list.size(), exec::kSinks + exec::kWindow + 40 + 4 * o.plan.config->group_size());
   }
 }
 
@@ -148,7 +189,8 @@ struct Far {
   std::vector<std::vector<double>> keys, values;  // of positions
   std::vector<uint16_t> ids;
 
-  Far(const Opened& o, const exec::Selector::Request& r, uint32_t end) : ids(r.ids, r.ids + end) {
+  Far(const Opened& o, const exec::Selector::Request& r, uint32_t end) {
+    for (uint32_t p = 0; p < end; ++p) ids.push_back(kv::centroid_of(r.ids[p]));
     const model::Config& c = *o.plan.config;
     const format::Rope* rope = o.plan.layers[r.layer].weights->rope;
     const size_t half = c.rotary_dim / 2;
@@ -203,7 +245,8 @@ class ByDefinition : public exec::Selector {
       std::vector<uint32_t> order;
       for (uint32_t p = first; p < end; ++p) order.push_back(p);
       std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-        return r.ids[a] == r.ids[b] ? a > b : scores[r.ids[a]] > scores[r.ids[b]];
+        const uint16_t x = far.ids[a], y = far.ids[b];
+        return x == y ? a > b : scores[x] > scores[y];
       });
       const auto most = static_cast<size_t>(fraction_ * static_cast<float>(r.position + 1));
       keys.insert(order.begin(), order.begin() + static_cast<long>(std::min(most, order.size())));
@@ -230,7 +273,7 @@ TEST(Retrieval, SelectsByFarQueryTimesMeanOfTheCentroidsKeys) {
   // Means are rounded to f16, so that some keys at the border may differ.
   size_t common = 0, all = 0;
   for (uint32_t h = 0; h < o.plan.config->kv_head_count; ++h) {
-    const auto a = own.selected(h), b = defined.selected(h);
+    const auto a = positions(own, h), b = positions(defined, h);
     std::vector<uint32_t> both;
     std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
     common += both.size() - exec::kSinks - exec::kWindow, all += b.size() - exec::kSinks - exec::kWindow;
@@ -246,8 +289,7 @@ class FirstLayer : public exec::Probe {
     if (layer != 0 || place != Place::attention_out || decoder == nullptr) return;
     out.assign(x, x + stride);
     for (uint32_t h = 0; h < lists.size(); ++h) {
-      const auto list = decoder->selected(h);
-      lists[h].assign(list.begin(), list.end());
+      lists[h] = positions(*decoder, h);
     }
   }
   const exec::Decoder* decoder = nullptr;
@@ -307,6 +349,7 @@ TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   FirstLayer seen(o.plan.config->kv_head_count);
   exec::DecoderOptions options;
   options.context = 512, options.kv = kv::Type::f32, options.retrieval = selecting(0.05f);
+  options.retrieval.outliers = 0.03f;  // taken out of centroids that are not: these stand for one key less
   options.probe = &seen;
   auto own = std::move(exec::Decoder::create(o.plan, *o.model.pool, options)).value();
   run(own, {tokens.begin(), tokens.end() - 1}, 300);
@@ -333,6 +376,54 @@ TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   decode(bare, std::span(tokens).last(1));
   EXPECT_GT(relative_difference({seen.out.begin(), seen.out.begin() + static_cast<long>(out.size())}, with),
             0.05);
+}
+
+/// Every 7th position, and what share of each query head's attention lies there, sinks and window with it.
+class EverySeventh : public exec::Selector {
+ public:
+  explicit EverySeventh(const model::Config& config) : c_(config) {}
+  size_t select(const Request& r, uint32_t first, uint32_t end, uint32_t* list) override {
+    size_t n = 0;
+    for (uint32_t p = first; p < end; ++p) {
+      if (p % 7 == 0) list[n++] = p;
+    }
+    const size_t padded = round_up(size_t{c_.head_dim}, size_t{32});
+    for (size_t g = 0; g < c_.group_size(); ++g) {
+      double in = 0.0, all = 0.0;
+      for (uint32_t p = 0; p <= r.position; ++p) {
+        const auto* k = reinterpret_cast<const float*>(r.rows.k + p * r.rows.row_stride);
+        const double w = std::exp(double{c_.attention_scale} * dot(r.q + g * padded, {k, k + c_.head_dim}));
+        all += w, in += p < first || p >= end || p % 7 == 0 ? w : 0.0;
+      }
+      share += in / all, ++heads;
+    }
+    return n;
+  }
+  double share = 0.0;
+  size_t heads = 0;
+
+ private:
+  const model::Config& c_;
+};
+
+TEST(Retrieval, MeasuresWhatShareOfAttentionItHolds) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(400);
+  auto options = selecting(0.05f, 399);
+  options.measure = true;
+  EverySeventh selector(*o.plan.config);
+  options.selector = &selector;
+  auto d = o.decoder(options);
+  run(d, tokens, 399);
+  ASSERT_EQ(d.retrieval_counts().weighed, selector.heads);
+  EXPECT_NEAR(d.retrieval_counts().weight, selector.share, 1e-4 * selector.share);
+  EXPECT_LT(selector.share, 0.9 * static_cast<double>(selector.heads));
+  // Without a selector, and over all, nothing is missing.
+  auto all = selecting(1.0f);
+  all.measure = true;
+  auto e = o.decoder(all);
+  run(e, tokens, 390);
+  EXPECT_NEAR(e.retrieval_counts().weight, static_cast<double>(e.retrieval_counts().weighed), 1e-3);
 }
 
 TEST(Retrieval, IdsAndLogitsDoNotDependOnThreadsNorChunks) {
@@ -401,7 +492,8 @@ TEST(Retrieval, EveryInstructionSetSelectsAlike) {
   auto a = best.decoder(selecting(0.1f)), b = scalar.decoder(selecting(0.1f));
   run(a, tokens, 200), run(b, tokens, 200);
   size_t same = 0;
-  for (uint32_t p = 0; p < tokens.size(); ++p) same += a.index().ids(0, 0)[p] == b.index().ids(0, 0)[p];
+  for (uint32_t p = 0; p < tokens.size(); ++p)
+    same += kv::centroid_of(a.index().ids(0, 0)[p]) == kv::centroid_of(b.index().ids(0, 0)[p]);
   EXPECT_GE(same + 2, tokens.size());
 }
 
@@ -440,8 +532,9 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   EXPECT_EQ(stats(s).tokens_retrieved, 0u);
   EXPECT_EQ(stats(s).attended_fraction, 1.0);
   const uint64_t index = stats(s).index_bytes;
-  // 3 layers, 2 KV heads: two bytes a position; of 64 centroids count, logarithm and means of 32 numbers
-  EXPECT_GE(index, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2)));
+  // 3 layers, 2 KV heads: two bytes a position; of 64 centroids count, logarithm and means of 32 numbers;
+  // counts of 64 levels
+  EXPECT_GE(index, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2) + 64 * 4));
   ASSERT_EQ(minnow_decode(s.get(), 5), MINNOW_OK);
   EXPECT_EQ(stats(s).tokens_retrieved, 1u);
   EXPECT_LT(stats(s).attended_fraction, 0.5);
@@ -484,7 +577,7 @@ TEST(RetrievalSession, ThePlanCountsTheIndex) {
   ASSERT_EQ(minnow_plan(engine.get(), tiny_with_codebooks().c_str(), &p, 0, &without), MINNOW_OK);
   p.retrieval = MINNOW_RETRIEVAL_ON;
   ASSERT_EQ(minnow_plan(engine.get(), tiny_with_codebooks().c_str(), &p, 0, &with), MINNOW_OK);
-  EXPECT_EQ(with.kv_cache - without.kv_cache, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2)));
+  EXPECT_EQ(with.kv_cache - without.kv_cache, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2) + 64 * 4));
   EXPECT_GT(with.workspace, without.workspace);
 }
 

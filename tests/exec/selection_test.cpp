@@ -14,7 +14,12 @@
 namespace minnow::testing {
 namespace {
 
+using exec::HeadBudget;
 using exec::Wanted;
+
+HeadBudget exactly(uint32_t keys) {
+  return {keys, keys, INFINITY};
+}
 
 struct Case {
   size_t centroids;
@@ -52,16 +57,20 @@ std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
   return {keys.begin(), keys.begin() + static_cast<long>(std::min(most, keys.size()))};
 }
 
-std::vector<uint32_t> selected(const Case& c, uint32_t most) {
+std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget, uint16_t above = 0xffff) {
   Wanted wanted;
   wanted.clear(c.centroids);
   std::vector<uint64_t> ranks(c.centroids);
-  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), most, ranks.data());
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, ranks.data());
   std::vector<uint32_t> list;
   for (uint32_t i = 0; i < c.ids.size(); ++i) {
-    if ((wanted.bits()[c.ids[i] / 32] >> (c.ids[i] % 32) & 1) != 0) list.push_back(i);
+    const uint16_t id = kv::centroid_of(c.ids[i]);
+    if (c.ids[i] > above || (wanted.bits()[id / 32] >> (id % 32) & 1) != 0) list.push_back(i);
   }
-  list.resize(wanted.trim(c.ids.data(), list.data(), list.size()));
+  list.resize(wanted.trim(c.ids.data(), above, list.data(), list.size()));
+  std::vector<uint32_t> taken(c.centroids);
+  for (const uint32_t i : list) ++taken[kv::centroid_of(c.ids[i])];
+  for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.taken(i), taken[i]) << i;
   return list;
 }
 
@@ -69,10 +78,26 @@ TEST(Selection, OneHeadTakesExactlyItsBestKeys) {
   for (uint32_t seed = 0; seed < 20; ++seed) {
     const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
     for (const uint32_t most : {0u, 1u, 17u, 300u, 2999u, 3000u, 9999u}) {
-      const auto list = selected(c, most);
+      const auto list = selected(c, exactly(most));
       const auto best = best_keys(c, 0, most);
       EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), best) << seed << " " << most;
       EXPECT_TRUE(std::is_sorted(list.begin(), list.end()));
+    }
+  }
+}
+
+TEST(Selection, TakesWhatScoresEnoughBetweenItsBounds) {
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
+    for (const float score : {-INFINITY, -1.0f, 0.25f, 1.0f, 3.0f, INFINITY, NAN}) {
+      uint32_t enough = 0;
+      for (const uint16_t id : c.ids) enough += c.scores[0][id] >= score;
+      for (const auto& [least, most] : {std::pair(0u, 3000u), {100u, 500u}, {0u, 40u}, {700u, 2000u}}) {
+        const auto list = selected(c, {least, most, score});
+        EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()),
+                  best_keys(c, 0, std::clamp(enough, least, most)))
+            << seed << " " << score << " " << least << " " << most;
+      }
     }
   }
 }
@@ -81,7 +106,7 @@ TEST(Selection, AGroupTakesTheUnionOfItsHeads) {
   for (uint32_t seed = 0; seed < 10; ++seed) {
     const Case c = random_case(256, 5000, 5, seed);
     const uint32_t most = 100;
-    const auto list = selected(c, most);
+    const auto list = selected(c, exactly(most));
     std::set<uint32_t> all;
     for (size_t h = 0; h < c.scores.size(); ++h) all.merge(best_keys(c, h, most));
     EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()), all) << seed;
@@ -94,28 +119,46 @@ TEST(Selection, ScoresThatAreNotNumbersComeLast) {
   Case c = random_case(64, 1000, 1, 3);
   c.scores[0][7] = NAN;
   c.scores[0][8] = NAN;
-  const auto list = selected(c, static_cast<uint32_t>(1000 - c.counts[7] - c.counts[8]));
+  const auto list = selected(c, exactly(1000 - c.counts[7] - c.counts[8]));
   for (const uint32_t i : list) EXPECT_TRUE(c.ids[i] != 7 && c.ids[i] != 8);
   EXPECT_EQ(list.size(), 1000 - c.counts[7] - c.counts[8]);
   std::fill(c.scores[0].begin(), c.scores[0].end(), NAN);
-  EXPECT_EQ(selected(c, 10).size(), 10u);
+  EXPECT_EQ(selected(c, exactly(10)).size(), 10u);
+  EXPECT_EQ(selected(c, {0, 10, -INFINITY}).size(), 0u);  // no score of theirs is high enough
 }
 
-TEST(Selection, KnowsWhatItLeaves) {
-  const Case c = random_case(64, 1000, 3, 4);
-  Wanted wanted;
-  wanted.clear(c.centroids);
-  std::vector<uint64_t> ranks(c.centroids);
-  std::vector<uint32_t> left = c.counts;
-  const uint32_t most = 150;
-  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), most, ranks.data());
-  for (const uint32_t i : selected(c, most)) --left[c.ids[i]];
-  for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.left(i, c.counts[i]), left[i]) << i;
+TEST(Selection, TakesKeysOfHighLevelsBesideThoseOfItsCentroids) {
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    Case c = random_case(256, 5000, 3, seed);
+    const auto best = selected(c, exactly(100));
+    std::vector<uint32_t> levels(kv::kLevels);
+    std::mt19937 rng(seed);
+    for (uint16_t& id : c.ids) {
+      const auto level = static_cast<uint32_t>(std::min({rng() % 64, rng() % 64, rng() % 64}));
+      ++levels[level], id |= static_cast<uint16_t>(level << kv::kCentroidBits);
+    }
+    for (const uint32_t most : {0u, 50u, 400u, 5000u}) {
+      const uint16_t above = exec::above_most(levels.data(), most);
+      std::vector<uint32_t> far;
+      for (uint32_t i = 0; i < c.ids.size(); ++i) {
+        if (c.ids[i] > above) far.push_back(i);
+      }
+      EXPECT_LE(far.size(), most);
+      const uint32_t next = kv::level_of(above);  // the first that no longer fits, whole
+      EXPECT_TRUE(next == 0 || far.size() + levels[next] > most) << seed << " " << most;
+      // Of a centroid whose latest keys are taken, those of high levels do not count.
+      const auto list = selected(c, exactly(100), above);
+      EXPECT_TRUE(std::includes(list.begin(), list.end(), far.begin(), far.end()));
+      EXPECT_TRUE(!far.empty() || list == best);
+      EXPECT_GE(list.size(), best.size());
+    }
+  }
 }
 
 TEST(RetrievalIndex, CopiesAndForgets) {
   auto index = std::move(kv::Index::create({2, 3, 100, 16, 32})).value();
   for (uint32_t p = 0; p < 100; ++p) index.ids(1, 2)[p] = static_cast<uint16_t>(p * 7 % 16);
+  index.levels(1, 2)[63] = 9;
   index.counts(1, 2)[5] = 3, index.mean_values(1, 2)[5 * 32 + 1] = 77;
   index.set_counted(30);
   auto copy = std::move(kv::Index::create({2, 3, 200, 16, 32})).value();
@@ -123,10 +166,12 @@ TEST(RetrievalIndex, CopiesAndForgets) {
   EXPECT_TRUE(std::equal(index.ids(1, 2), index.ids(1, 2) + 100, copy.ids(1, 2)));
   EXPECT_EQ(copy.counted(), 30u);
   EXPECT_EQ(copy.counts(1, 2)[5], 3u);
+  EXPECT_EQ(copy.levels(1, 2)[63], 9u);
   EXPECT_EQ(copy.mean_values(1, 2)[5 * 32 + 1], 77u);
   copy.copy_from(index, 29);  // more was counted than is taken over
   EXPECT_EQ(copy.counted(), 0u);
   EXPECT_EQ(copy.counts(1, 2)[5], 0u);
+  EXPECT_EQ(copy.levels(1, 2)[63], 0u);
   index.forget_counts();
   EXPECT_EQ(index.counted(), 0u);
   EXPECT_EQ(index.counts(1, 2)[5], 0u);

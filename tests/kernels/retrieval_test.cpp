@@ -138,16 +138,17 @@ class Collect : public kernel_test::KernelTest<CollectKernel> {
     return bitmap;
   }
 
-  void check(Guarded<uint16_t>& ids, const Bitmap& wanted) {
+  void check(Guarded<uint16_t>& ids, const Bitmap& wanted, uint16_t above = 0xffff) {
     const size_t n = ids.size();
     SCOPED_TRACE(testing::Message() << "n " << n);
     std::vector<uint32_t> want;
     for (size_t i = 0; i < n; ++i) {
-      if (wanted.words[ids[i] / 32] >> ids[i] % 32 & 1) want.push_back(kBase + (uint32_t)i);
+      const uint32_t id = ids[i] % kCollectIds;
+      if (ids[i] > above || (wanted.words[id / 32] >> id % 32 & 1) != 0) want.push_back(kBase + (uint32_t)i);
     }
     Guarded<uint32_t> list((n + kCollectSlack - 1) / kCollectSlack * kCollectSlack);
     size_t count = 12345;
-    const CollectArgs args{ids.data(), n, wanted.words, list.data(), kBase, &count};
+    const CollectArgs args{ids.data(), n, wanted.words, above, list.data(), kBase, &count};
     for (const CollectFn fn : {GetParam().fn, select_collect(CollectOp::collect_u32_u16, 0)->fn}) {
       fn(&args);
       ASSERT_EQ(count, want.size());
@@ -165,6 +166,20 @@ TEST_P(Collect, EverySizeAndShare) {
       for (uint16_t& id : ids) id = (uint16_t)random.integer(0, kCollectIds - 1);
       check(ids, some(share > 0 && share < 1 ? share : 0));
       check(ids, some(share));
+    }
+  }
+}
+
+// Above the lowest bits there may be anything.
+TEST_P(Collect, TakesWhatLiesAbove) {
+  for (const int above : {0, 1, 1023, 1024, 30000, 0x7fff, 0x8000, 60000, 0xfffe, 0xffff}) {
+    for (const size_t n : {1, 63, 64, 65, 1000, 3000}) {
+      Guarded<uint16_t> ids(n);
+      for (uint16_t& id : ids) {
+        const int near = above + random.integer(-2, 2);
+        id = (uint16_t)(random.integer(0, 1) != 0 ? random.integer(0, 0xffff) : std::clamp(near, 0, 0xffff));
+      }
+      for (const double share : {0.0, 0.05, 1.0}) check(ids, some(share), (uint16_t)above);
     }
   }
 }
@@ -204,7 +219,7 @@ TEST_P(Collect, IdsTooHighDoNoHarm) {
       for (uint16_t& id : ids) id = (uint16_t)random.integer(kCollectIds, 65535);
       ids[n / 2] = (uint16_t)kCollectIds, ids[0] = 65535;
       size_t count = 12345;
-      const CollectArgs args{ids.data(), n, bitmap[0].words, list.data(), 0, &count};
+      const CollectArgs args{ids.data(), n, bitmap[0].words, 0xffff, list.data(), 0, &count};
       GetParam().fn(&args);
       ASSERT_LE(count, n);
     }

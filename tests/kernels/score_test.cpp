@@ -215,6 +215,16 @@ TEST_P(Weigh, EverySize) {
   for (const size_t dim : {160, 544, 1024}) check(normal(3, 80, dim));
 }
 
+TEST_P(Weigh, MaxAndSumAlone) {
+  for (const size_t heads : kHeadCounts) {
+    for (const size_t n : kCounts) {
+      Case c = normal(heads, n, 0);
+      c.rows = 0;
+      check(c);
+    }
+  }
+}
+
 TEST_P(Weigh, NoBias) {
   for (const size_t n : kCounts) {
     Case c = normal(4, n, 64);
