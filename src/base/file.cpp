@@ -11,16 +11,17 @@
 #include "base/checked.h"
 
 namespace minnow {
-namespace {
 
-std::string os_error(int err) {
+std::string os_error(int error) {
   char buffer[128] = {};
 #if defined(__GLIBC__) && defined(_GNU_SOURCE)
-  return strerror_r(err, buffer, sizeof buffer);
+  return strerror_r(error, buffer, sizeof buffer);
 #else
-  return strerror_r(err, buffer, sizeof buffer) == 0 ? buffer : "unknown error";
+  return strerror_r(error, buffer, sizeof buffer) == 0 ? buffer : "unknown error";
 #endif
 }
+
+namespace {
 
 Result<int> open_regular(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

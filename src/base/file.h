@@ -42,6 +42,9 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// What the system says of an errno.
+std::string os_error(int error);
+
 /// Is there anything of that name?
 bool file_exists(const std::string& path);
 
