@@ -67,7 +67,9 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
   const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()) * options.sequences, c.kv_head_count,
                         c.head_dim, options.context, options.kv};
   d.sequences_ = options.sequences;
-  MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape));
+  MINNOW_ASSIGN(const uint32_t in_memory,
+                kv::layers_in_memory(shape, d.retrieval_.index.shape().bytes(), options.kv_budget));
+  MINNOW_ASSIGN(d.cache_, kv::Cache::create(shape, in_memory, options.kv_dir));
   d.state_ = options.state;
   d.probe_ = options.probe;
   d.sparsity_ = options.sparsity;
@@ -151,7 +153,10 @@ Status Decoder::copy_from(const Decoder& other) {
     return fail(Code::context_full, "the sequence has ", other.position_, " tokens, this session holds ",
                 mine.context);
   }
+  if (other.cache_.failed()) return other.kv_lost();
   cache_.copy_from(other.cache_, other.position_);
+  if (other.cache_.failed()) return other.kv_lost();
+  if (cache_.failed()) return kv_lost();
   if (has_index()) {
     if (!other.has_index()) {
       return fail(Code::invalid_argument,
@@ -162,6 +167,13 @@ Status Decoder::copy_from(const Decoder& other) {
   std::copy_n(other.ws_.logits, plan_->config->vocab_size, ws_.logits);
   position_ = other.position_;
   return {};
+}
+
+Status Decoder::kv_lost() const {
+  return fail(
+      Code::io, "the KV file in '", cache_.directory(),
+      "' could not be read or written (an error of its disk, or the file was cut short): what the session "
+      "held is lost, and rewinding does not bring it back; destroy it and make another");
 }
 
 Status Decoder::forward(std::span<const int32_t> tokens, LogitsSink* sink, Progress progress) {
@@ -198,6 +210,8 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   const size_t m = tokens.size();
   const auto layers = static_cast<uint32_t>(plan_->layers.size());
   const Chunk chunk = chunk_of(m);
+  cache_.look_for_lost_writes();
+  if (cache_.failed()) return kv_lost();
   if (selects_ && far_end(position_) > kSinks)
     count_far_keys(*plan_, ws_, *pool_, cache_, retrieval_.index, kSinks, far_end(position_));
   fill_rope_tables(*plan_, ws_, context(), chunk);
@@ -206,6 +220,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   embed(tokens);
   for (uint32_t layer = 0; layer < layers; ++layer) {
     block(layer, chunk);
+    if (cache_.failed()) return kv_lost();
     bool stop = state_ != nullptr && state_->load(std::memory_order_relaxed) == RunState::cancelled;
     if (progress.report != nullptr) {
       const float share =

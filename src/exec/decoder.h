@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -58,6 +59,10 @@ struct DecoderOptions {
   uint32_t sequences = 1;
   uint32_t logit_rows = 1;  ///< rows of logits computed at a time; more serves scoring
   kv::Type kv = kv::Type::f16;
+  /// Bytes of KV cache and retrieval index that may be in memory, and where the file lies that holds what
+  /// does not fit (kv/cache.h); 0: all in memory.
+  uint64_t kv_budget = 0;
+  std::string kv_dir;
   bool sparsity = false;      ///< leave out what the model's thresholds allow, in calls of one token
   bool mask_prompts = false;  ///< and in all others, where it saves nothing: the setting losses are given in
   float threshold_scale = 1.0f;  ///< of all thresholds
@@ -95,7 +100,7 @@ class Decoder {
   /// Appends tokens to the sequence (of several sequences: one to each, seen by `sink` in this order). The
   /// logits behind the last one are in logits() afterwards; `sink`, when given, receives those behind every
   /// token. On failure (a token out of range, context_full, cancelled) position() is that of the last
-  /// completed chunk.
+  /// completed chunk. Where the KV file could not be read or written: io, and so is every call after it.
   Status forward(std::span<const int32_t> tokens, LogitsSink* sink = nullptr, Progress progress = {});
 
   /// Logits behind the last token, [vocab]; written by forward().
@@ -106,10 +111,13 @@ class Decoder {
   uint32_t chunk() const { return ws_.chunk; }
   /// Forgets everything from `position` on.
   void rewind(uint32_t position);
-  /// Takes over the sequence of another decoder of the same plan; its context must hold it.
+  /// Takes over the sequence of another decoder of the same plan; its context must hold it. Where layers lie
+  /// may differ. Errors: io, when a KV file could not be read or written.
   Status copy_from(const Decoder& other);
 
+  /// Of rows and scales, in memory and in the file together; of these in the file.
   uint64_t kv_bytes() const { return cache_.shape().bytes(); }
+  uint64_t kv_file_bytes() const { return cache_.file_bytes(); }
   /// Bytes of KV that attention reads for the next token, sliding windows considered; with retrieval as many
   /// rows as for the last one, and what selecting them reads.
   uint64_t kv_bytes_read() const;
@@ -145,6 +153,7 @@ class Decoder {
   Chunk chunk_of(size_t tokens) const { return {position_, tokens, sequences_ > 1}; }
   Status forward_chunk(std::span<const int32_t> tokens, size_t done, size_t total, LogitsSink* sink,
                        bool last, const Progress& progress);
+  Status kv_lost() const;
   void forget_counts_of_chunk();
   void take_counts_of_chunk(size_t tokens);
   void embed(std::span<const int32_t> tokens);
