@@ -130,6 +130,7 @@ void bench(const Options& o) {
                            {"union_fraction", stats_of(session).attended_fraction},
                            {"index_bytes", stats_of(session).index_bytes},
                            {"kv_bytes", stats_of(session).kv_bytes},
+                           {"kv_file_bytes", stats_of(session).kv_file_bytes},
                            {"load_s", load_seconds},
                            {"peak_rss_bytes", peak},
                            {"kv", o.run.kv},
@@ -156,6 +157,10 @@ void bench(const Options& o) {
   }
   std::printf("a decode step reads %.2f MB: %.2f GB/s, %.1f %% of the read wall of %.2f GB/s\n", read / 1e6,
               decode_bytes_s / 1e9, share, read_wall / 1e9);
+  if (const minnow_session_stats stats = stats_of(session); stats.kv_file_bytes != 0) {
+    std::printf("KV cache %.1f MB, %.1f MB of it in a file\n", static_cast<double>(stats.kv_bytes) / 1e6,
+                static_cast<double>(stats.kv_file_bytes) / 1e6);
+  }
   std::printf("load %.1f ms, peak resident %.1f MB\n", load_seconds * 1e3, static_cast<double>(peak) / 1e6);
 #ifndef NDEBUG
   std::printf("THIS IS A DEBUG BUILD: its speed says nothing\n");

@@ -24,6 +24,14 @@ void RunOptions::add_to(CLI::App& app) {
           CLI::IsMember({"scalar", "avx2", "avxvnni", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm"}));
   app.add_option("-c,--ctx", context, "tokens the KV cache holds; 0: what the task needs");
   app.add_option("--kv", kv, "type of the KV cache")->check(CLI::IsMember({"f32", "f16", "q8"}));
+  auto* budget =
+      app.add_option(
+             "--kv-budget", kv_budget,
+             "MiB of KV cache and retrieval index to keep in memory; what is beyond lies in a file in "
+             "--kv-dir (default: all in memory)")
+          ->check(CLI::Range(1u, 1u << 24));
+  app.add_option("--kv-dir", kv_dir, "directory of that file, on a disk")->needs(budget);
+  budget->needs("--kv-dir");
   app.add_option("--sparsity", sparsity,
                  "leave out what the model's thresholds allow (default: where it has some)")
       ->check(CLI::IsMember({"on", "off"}));
@@ -74,6 +82,8 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
   p.retrieval_from = retrieval_from;
   p.retrieval_fraction = retrieval_fraction;
   p.retrieval_budget = retrieval_budget;
+  p.kv_budget = uint64_t{kv_budget} << 20;
+  p.kv_dir = kv_dir.empty() ? nullptr : kv_dir.c_str();
   minnow_session* s = nullptr;
   check(minnow_session_create(m.get(), &p, &s));
   return Session(s);

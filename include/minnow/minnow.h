@@ -25,8 +25,8 @@
  *               Strings and arrays handed out belong to minnow; each function says how long they live.
  *   Threads     Engines and models may be used by all threads at once. minnow_session_cancel() may be
  *               called by any thread; every other session call by one thread at a time.
- *   Manners     The library never prints, never exits, never aborts, installs no signal handlers and
- *               lets no exception through.
+ *   Manners     The library never prints, never exits, never aborts and lets no exception through. It
+ *               installs no signal handlers, but for one: see kv_budget.
  *   Text        is UTF-8. Text handed out always ends at a whole character.
  */
 #ifndef MINNOW_MINNOW_H_
@@ -206,6 +206,18 @@ typedef struct minnow_session_params {
   uint32_t retrieval_from;    /* sessions with a smaller context keep no index. default 4096 */
   float retrieval_fraction;  /* of all positions, that each query head takes at most, above 0. default 0.02 */
   uint32_t retrieval_budget; /* and no more than so many; 0: no bound. default 1024 */
+  uint64_t kv_budget; /* bytes of KV cache and retrieval index that may be kept in memory: the index, and
+                         the first layers that fit beside it. All others lie in a file in kv_dir, mapped,
+                         which the system writes and reads as it sees fit; the results are the same. A budget
+                         below the index is MINNOW_INVALID_ARGUMENT. 0: all in memory (default).
+                         The file has no name, its room is reserved when the session is created, and it is
+                         gone when the session ends, also by a crash. Each fork has its own. When it cannot be
+                         read or written, every call that needs it gives MINNOW_IO: destroy the session. To
+                         notice, the first such session of a process installs a handler of SIGBUS, which
+                         passes on to the one before it what is not its own, and stays. A forked process must
+                         not touch a session with a file */
+  const char* kv_dir; /* directory of that file, copied; needed with a budget, refused without. Must lie on a
+                         disk: tmpfs is memory, and is MINNOW_INVALID_ARGUMENT. default NULL */
 } minnow_session_params;
 
 MINNOW_API minnow_session_params minnow_session_params_default(void);
@@ -216,9 +228,11 @@ typedef struct minnow_plan_report {
   uint64_t weights;  /* the file, mapped: shared by all sessions, given back under pressure */
   uint64_t kv_cache; /* when full, the retrieval index counted; pages not yet written take none */
   uint64_t workspace;
-  uint64_t total;
+  uint64_t total;             /* of the three, but for kv_file */
   uint32_t context;           /* that the figures are for */
-  uint32_t context_that_fits; /* largest context within `budget`; 0: none, or no budget given */
+  uint32_t context_that_fits; /* largest context within `budget`; 0: none, or no budget given. With a
+                                 kv_budget, KV counts as that much at most */
+  uint64_t kv_file;           /* of kv_cache, what lies in the file of kv_dir */
 } minnow_plan_report;
 
 /* Reads the metadata of a file only. budget 0: none. */
@@ -347,6 +361,7 @@ typedef struct minnow_session_stats {
   uint64_t tokens_retrieved;     /* that selected what they attended to, since creation */
   double attended_fraction;      /* share of all positions that these attended to, over layers that select and
                                     their KV heads; 1 where there were none */
+  uint64_t kv_file_bytes;        /* of kv_bytes, what lies in the file of kv_dir; 0: all is in memory */
 } minnow_session_stats;
 
 MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);

@@ -48,6 +48,16 @@ Result<exec::DecoderOptions> options_from(const Model& model, const minnow_sessi
   o.retrieval.from = p.retrieval_from;
   o.retrieval.fraction = p.retrieval_fraction;
   o.retrieval.budget = p.retrieval_budget;
+  o.kv_budget = p.kv_budget;
+  o.kv_dir = p.kv_dir != nullptr ? p.kv_dir : "";
+  if (o.kv_budget != 0 && o.kv_dir.empty()) {
+    return fail(Code::invalid_argument, "a kv_budget of ", p.kv_budget,
+                " bytes was given, but no kv_dir for the file that takes what is beyond it");
+  }
+  if (o.kv_budget == 0 && !o.kv_dir.empty()) {
+    return fail(Code::invalid_argument, "kv_dir '", o.kv_dir,
+                "' was given, but no kv_budget: all KV would stay in memory");
+  }
   return o;
 }
 
@@ -118,6 +128,7 @@ Result<std::unique_ptr<minnow_session>> make_session(std::shared_ptr<Model> mode
   s->model = std::move(model);
   s->params = params;
   MINNOW_ASSIGN(s->options, options_from(*s->model, params));
+  s->params.kv_dir = s->options.kv_dir.empty() ? nullptr : s->options.kv_dir.c_str();  // for forks
   MINNOW_TRY(make_decoder(*s, 1));
   s->tokens.reserve(s->options.context);
   return s;
@@ -173,8 +184,19 @@ extern "C" {
 
 minnow_session_params minnow_session_params_default(void) {
   const exec::RetrievalOptions o;
-  return {sizeof(minnow_session_params), 0,      0,          MINNOW_KV_F16, MINNOW_SPARSITY_AUTO, 1.0f, 0,
-          MINNOW_RETRIEVAL_OFF,          o.from, o.fraction, o.budget};
+  return {sizeof(minnow_session_params),
+          0,
+          0,
+          MINNOW_KV_F16,
+          MINNOW_SPARSITY_AUTO,
+          1.0f,
+          0,
+          MINNOW_RETRIEVAL_OFF,
+          o.from,
+          o.fraction,
+          o.budget,
+          0,
+          nullptr};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
@@ -197,10 +219,13 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
       with.context = context;
       return exec::indexes(*model.plan, with);
     };
-    const auto kv = [&](uint32_t context) {
-      const uint64_t index = indexed(context) ? exec::index_shape(*model.plan, context).bytes() : 0;
-      return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv}.bytes() + index;
+    const auto index = [&](uint32_t context) {
+      return indexed(context) ? exec::index_shape(*model.plan, context).bytes() : 0;
     };
+    const auto rows = [&](uint32_t context) {
+      return kv::Shape{layers, c.kv_head_count, c.head_dim, context, o.kv};
+    };
+    const auto kv = [&](uint32_t context) { return rows(context).bytes() + index(context); };
     const auto workspace = [&](uint32_t context) {
       exec::WorkspaceShape shape{std::min(o.chunk, context), context, engine->impl->pool->threads()};
       shape.retrieval = indexed(context);
@@ -211,7 +236,16 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
     r.weights = weights;
     r.kv_cache = kv(o.context);
     r.workspace = workspace(o.context);
-    r.total = r.weights + r.kv_cache + r.workspace;
+    MINNOW_ASSIGN(const uint32_t in_memory,
+                  kv::layers_in_memory(rows(o.context), index(o.context), o.kv_budget));
+    r.kv_file = (layers - in_memory) * rows(o.context).layer_bytes();
+    r.total = r.weights + r.kv_cache - r.kv_file + r.workspace;
+    // What stays in memory goes up and down with the layers that fit; the budget bounds it.
+    const auto fits = [&](uint32_t context) {
+      const uint64_t in = o.kv_budget == 0 ? kv(context) : std::min(kv(context), o.kv_budget);
+      return (o.kv_budget == 0 || index(context) <= o.kv_budget) &&
+             weights + in + workspace(context) <= budget;
+    };
     uint32_t low = 0,
              high = budget == 0
                         ? 0
@@ -219,7 +253,7 @@ minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_
                                    kLargestContext);  // largest context within the budget, by bisection
     while (low < high) {
       const uint32_t middle = low + (high - low + 1) / 2;
-      if (weights + kv(middle) + workspace(middle) <= budget) {
+      if (fits(middle)) {
         low = middle;
       } else {
         high = middle - 1;
@@ -408,6 +442,7 @@ minnow_status minnow_session_get_stats(const minnow_session* session, minnow_ses
     r.activated_fraction = 1.0 - share(c.skipped_weights, c.tokens * session->model->plan->weights_per_token);
     const exec::RetrievalCounts& seen = session->decoder->retrieval_counts();
     r.index_bytes = session->decoder->index_bytes();
+    r.kv_file_bytes = session->decoder->kv_file_bytes();
     r.tokens_retrieved = seen.tokens;
     r.attended_fraction = seen.seen == 0 ? 1.0 : share(seen.attended, seen.seen);
     return write_report(stats, r, "stats");

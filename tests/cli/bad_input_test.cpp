@@ -437,6 +437,11 @@ std::vector<Case> cases() {
   c.push_back({"negative temperature", "temperature", [=](const TempDir& dir) {
                  return std::vector<std::string>{"complete", "-m", good(dir), "--ids", "1", "--temp=-1"};
                }});
+  c.push_back({"KV file in no directory", "cannot make a file in", [=](const TempDir& dir) {
+                 return std::vector<std::string>{"complete", "-m",       good(dir),       "--ids",
+                                                 "1",        "--ctx",    "8192",          "--kv-budget",
+                                                 "1",        "--kv-dir", dir.file("none")};
+               }});
   c.push_back({"text for a model without a tokenizer", "carries no tokenizer", [=](const TempDir& dir) {
                  return std::vector<std::string>{"tokenize", "-m", good(dir), "hello"};
                }});
@@ -530,6 +535,8 @@ TEST(Usage, WrongUsageIsStatusTwo) {
   EXPECT_EQ(run_program({MINNOW_CLI, "eval", "-m", "x", "--text", "t", "--skip", "9", "--ctx", "8"}).status,
             2);
   EXPECT_EQ(run_program({MINNOW_CLI, "eval", "-m", "x"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "complete", "-m", "x", "--kv-budget", "1"}).status, 2);
+  EXPECT_EQ(run_program({MINNOW_CLI, "complete", "-m", "x", "--kv-dir", "/tmp"}).status, 2);
   EXPECT_EQ(run_program({MINNOW_CLI, "--help"}).status, 0);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "support/disk.h"
 #include "support/fixtures.h"
 
 namespace {
@@ -149,11 +150,27 @@ TEST(OutOfMemory, LoadPlanSession) {
           return status;
         },
         300, "session");
+    const DiskDir disk;
+    if (disk.path().empty()) continue;
+    minnow_session_params p = minnow_session_params_default();
+    p.kv_budget = 1;
+    p.kv_dir = disk.path().c_str();
+    const auto create = [&] {
+      minnow_session* s = nullptr;
+      const minnow_status status = minnow_session_create(model.get(), &p, &s);
+      minnow_session_destroy(s);
+      return status;
+    };
+    ASSERT_EQ(create(), MINNOW_OK);  // what guards its file stays, for the next one
+    fail_each_allocation(create, 300, "session with a KV file");
+    EXPECT_TRUE(disk.empty());
+    EXPECT_TRUE(nameless_files(disk.path()).empty());
   }
 }
 
 // Every thread counts: pool threads allocate nothing either.
 TEST(NoAllocation, PrefillAndDecode) {
+  const DiskDir disk;
   for (compress::Storage storage :
        {compress::Storage::w4, compress::Storage::w8, compress::Storage::source16}) {
     const TempDir dir;
@@ -162,7 +179,13 @@ TEST(NoAllocation, PrefillAndDecode) {
     const Model model = load_model(engine, dir.file("m.mnw"));
     const std::vector<int32_t> tokens = some_tokens(300, 3, 4096);
     for (minnow_kv_type kv : {MINNOW_KV_F16, MINNOW_KV_Q8}) {
-      const Session session = make_session(model, 512, kv);
+      minnow_session_params p = minnow_session_params_default();
+      p.context = 512, p.kv_type = kv;
+      if (!disk.path().empty())
+        p.kv_budget = 1 << 18, p.kv_dir = disk.path().c_str();  // some layers in a file
+      minnow_session* s = nullptr;
+      ASSERT_EQ(minnow_session_create(model.get(), &p, &s), MINNOW_OK) << minnow_last_error();
+      const Session session(s);
       const int64_t before = everywhere.load();
       ASSERT_EQ(minnow_prefill(session.get(), tokens.data(), tokens.size(), nullptr, nullptr), MINNOW_OK);
       // XNNPACK makes an operator a tile of float weights.
