@@ -106,6 +106,7 @@ void Selected::select(size_t head, uint32_t slot) const {
     far = choose(head, s, end, at);
   }
   ws.selected_count[head] = static_cast<uint32_t>(near() + far);
+  cache.ask_for(layer, static_cast<uint32_t>(head), {at, far});
   if (has_rest()) attend_rest(head, s);
   if (far == 0) merge(head);
 }
