@@ -1,10 +1,12 @@
 #include "compress/mlwq/spill.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+
+#include "base/scratch_file.h"
 
 namespace minnow::compress {
 
@@ -35,12 +37,9 @@ Result<MatrixStore> MatrixStore::create(size_t count, size_t floats, Spill& spil
     return s;
   }
   s.path_ = spill.path();
-  s.fd_ = ::open(spill.path().c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (s.fd_ < 0) {
-    return fail(Code::io, "cannot make '", spill.path(),
-                "' for what does not fit into memory: ", std::strerror(errno));
-  }
-  ::unlink(spill.path().c_str());
+  auto opened = open_nameless(std::filesystem::path(spill.path()).parent_path().string());
+  if (!opened.ok()) return std::move(opened).status().within("a file for what does not fit into memory");
+  s.fd_ = *opened;
   return s;
 }
 

@@ -15,7 +15,7 @@ namespace minnow::compress {
 /// How much may stay in memory, and where the rest goes. Outlives the stores made of it.
 class Spill {
  public:
-  /// `path`: name of the file, which never shows in its directory: it is unlinked as soon as it is open.
+  /// The file lies in the directory of `path` and has no name there; errors call it by this one.
   Spill(std::string path, uint64_t bytes) : path_(std::move(path)), left_(bytes) {}
   const std::string& path() const { return path_; }
   /// Takes bytes of memory, all or none.
