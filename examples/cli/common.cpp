@@ -46,6 +46,8 @@ void RunOptions::add_to(CLI::App& app) {
                  "of all positions, that each query head takes at most")
       ->check(CLI::Range(1e-6f, 1.0f));
   app.add_option("--top-k-budget", retrieval_budget, "and no more than so many; 0: no bound");
+  app.add_flag("--retrieval-measure", retrieval_measure,
+               "say what share of attention's weight the selected positions hold (slow)");
 }
 
 Engine RunOptions::engine() const {
@@ -82,6 +84,7 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
   p.retrieval_from = retrieval_from;
   p.retrieval_fraction = retrieval_fraction;
   p.retrieval_budget = retrieval_budget;
+  p.retrieval_measure = retrieval_measure ? 1 : 0;
   p.kv_budget = uint64_t{kv_budget} << 20;
   p.kv_dir = kv_dir.empty() ? nullptr : kv_dir.c_str();
   minnow_session* s = nullptr;

@@ -41,6 +41,7 @@ struct RunOptions {
   uint32_t retrieval_from = minnow_session_params_default().retrieval_from;
   float retrieval_fraction = minnow_session_params_default().retrieval_fraction;
   uint32_t retrieval_budget = minnow_session_params_default().retrieval_budget;
+  bool retrieval_measure = false;
   uint32_t kv_budget = 0;  ///< MiB
   std::string kv_dir;
   bool mask_prompts = false;  ///< set by commands that measure loss

@@ -247,6 +247,7 @@ void eval_text(const Options& o) {
     result["activated_fraction"] = stats.activated_fraction;
   }
   if (stats.tokens_retrieved != 0) result["union_fraction"] = stats.attended_fraction;
+  if (o.run.retrieval_measure) result["attended_weight"] = stats.attended_weight;
   if (reference) {
     result["kld"] = totals.kld / n;
     result["top1_agreement"] = static_cast<double>(totals.same_top) / n;
@@ -315,6 +316,7 @@ void eval_needles(const Options& o) {
   stats.struct_size = sizeof stats;
   check(minnow_session_get_stats(m.session.get(), &stats));
   if (stats.tokens_retrieved != 0) result["union_fraction"] = stats.attended_fraction;
+  if (o.run.retrieval_measure) result["attended_weight"] = stats.attended_weight;
   print(o, result);
 }
 

@@ -204,8 +204,9 @@ typedef struct minnow_session_params {
                                  matter most, to the first 8 and to the last 64 positions exactly, and to the
                                  rest through means; several at once attend to everything */
   uint32_t retrieval_from;    /* sessions with a smaller context keep no index. default 4096 */
-  float retrieval_fraction;  /* of all positions, that each query head takes at most, above 0. default 0.02 */
-  uint32_t retrieval_budget; /* and no more than so many; 0: no bound. default 1024 */
+  float retrieval_fraction;   /* of all positions, that each query head takes at most, above 0; how many it
+                                 takes depends on what they weigh (docs/retrieval.md). default 0.1 */
+  uint32_t retrieval_budget;  /* and no more than so many; 0: no bound. default 1024 */
   uint64_t kv_budget; /* bytes of KV cache and retrieval index that may be kept in memory: the index, and
                          the first layers that fit beside it. All others lie in a file in kv_dir, mapped,
                          which the system writes and reads as it sees fit; the results are the same. A budget
@@ -218,6 +219,8 @@ typedef struct minnow_session_params {
                          not touch a session with a file */
   const char* kv_dir; /* directory of that file, copied; needed with a budget, refused without. Must lie on a
                          disk: tmpfs is memory, and is MINNOW_INVALID_ARGUMENT. default NULL */
+  int retrieval_measure; /* tokens that select also look at all keys, for attended_weight of the stats: as
+                            slow as without retrieval. default 0 */
 } minnow_session_params;
 
 MINNOW_API minnow_session_params minnow_session_params_default(void);
@@ -362,6 +365,8 @@ typedef struct minnow_session_stats {
   double attended_fraction;      /* share of all positions that these attended to, over layers that select and
                                     their KV heads; 1 where there were none */
   uint64_t kv_file_bytes;        /* of kv_bytes, what lies in the file of kv_dir; 0: all is in memory */
+  double attended_weight;        /* with retrieval_measure, the share of exact attention's weight that those
+                                    positions        hold, over the same layers and their query heads; else 1 */
 } minnow_session_stats;
 
 MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);

@@ -48,6 +48,7 @@ Result<exec::DecoderOptions> options_from(const Model& model, const minnow_sessi
   o.retrieval.from = p.retrieval_from;
   o.retrieval.fraction = p.retrieval_fraction;
   o.retrieval.budget = p.retrieval_budget;
+  o.retrieval.measure = p.retrieval_measure != 0;
   o.kv_budget = p.kv_budget;
   o.kv_dir = p.kv_dir != nullptr ? p.kv_dir : "";
   if (o.kv_budget != 0 && o.kv_dir.empty()) {
@@ -196,7 +197,8 @@ minnow_session_params minnow_session_params_default(void) {
           o.fraction,
           o.budget,
           0,
-          nullptr};
+          nullptr,
+          0};
 }
 
 minnow_status minnow_plan(minnow_engine* engine, const char* path, const minnow_session_params* params,
@@ -445,6 +447,7 @@ minnow_status minnow_session_get_stats(const minnow_session* session, minnow_ses
     r.kv_file_bytes = session->decoder->kv_file_bytes();
     r.tokens_retrieved = seen.tokens;
     r.attended_fraction = seen.seen == 0 ? 1.0 : share(seen.attended, seen.seen);
+    r.attended_weight = seen.weighed == 0 ? 1.0 : seen.weight / static_cast<double>(seen.weighed);
     return write_report(stats, r, "stats");
   });
 }

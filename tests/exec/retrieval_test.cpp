@@ -561,6 +561,14 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   const Session dense_fork(forked);
   ASSERT_EQ(minnow_decode(dense_fork.get(), 9), MINNOW_OK);
   EXPECT_EQ(stats(dense_fork).tokens_retrieved, 0u) << "a fork goes on as its origin stood";
+  EXPECT_EQ(stats(s).attended_weight, 1.0) << "nobody asked for it";
+  p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_measure = 1;
+  const Session measured = create(model).second;
+  prefill(measured, some_tokens(300));
+  ASSERT_EQ(minnow_decode(measured.get(), 5), MINNOW_OK);
+  EXPECT_GT(stats(measured).attended_weight, stats(measured).attended_fraction);
+  EXPECT_LT(stats(measured).attended_weight, 1.0);
+  p.retrieval_measure = 0;
   p.retrieval = MINNOW_RETRIEVAL_OFF;
   const Session off = create(model).second;
   EXPECT_EQ(minnow_session_set_retrieval(off.get(), 1), MINNOW_UNSUPPORTED);
