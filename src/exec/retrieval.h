@@ -45,10 +45,10 @@ class Selector {
 struct RetrievalOptions {
   bool on = false;               ///< tokens behind at least `from` positions attend to what they select
   uint32_t from = 4096;          ///< shorter contexts are attended to whole
-  float least = 0.005f;          ///< of all positions, that a query head takes at least
+  float least = 0.0075f;         ///< of all positions, that a query head takes at least
   float fraction = 0.1f;         ///< and at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
-  float share = 3.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
+  float share = 3.5f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
   float outliers = 0.02f;        ///< of all positions, keys farthest from their centroids: always attended to
   bool remainder = true;         ///< what is not selected enters through the means of its centroids
