@@ -7,9 +7,11 @@
 //     loss on the last quarter of windows
 //   bench_retrieval MODEL.mnw speed TEXT ARM...
 //     tokens a second at the end of WINDOW positions: the first FILL (4096) tokens of the text, over and
-//     over; arms in turns, medians
+//     over; arms in turns, medians. At last, how much anonymous and shared memory grew since the model was
+//     there: KV cache, index and workspace
 //
-// Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows, turns), WINDOW (8192).
+// Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows, turns), WINDOW (8192),
+// KV_BUDGET (MiB) and KV_DIR.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -43,6 +45,17 @@ std::string setting(const char* name, const char* otherwise) {
   return value != nullptr ? value : otherwise;
 }
 
+/// Bytes of anonymous and shared memory; 0 where the system does not say.
+uint64_t resident() {
+  std::ifstream in("/proc/self/status");
+  uint64_t kib = 0;
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("RssAnon:") || line.starts_with("RssShmem:"))
+      kib += std::stoull(line.substr(line.find(':') + 1));
+  }
+  return kib << 10;
+}
+
 struct Outcome {
   uint64_t right = 0, gained = 0, lost = 0, attended = 0, seen = 0, tokens = 0, scored = 0;
   double nll = 0.0, seconds = 0.0, weight = 0.0;
@@ -60,6 +73,8 @@ class Bench {
     o.context = static_cast<uint32_t>(std::stoul(setting("WINDOW", "8192")));
     o.kv = must(kv::type_from(setting("KV", "f16")));
     o.retrieval.on = true, o.retrieval.from = 0;
+    o.kv_budget = std::stoull(setting("KV_BUDGET", "0")) << 20, o.kv_dir = setting("KV_DIR", "");
+    resident_ = resident();
     decoder_ = std::make_unique<exec::Decoder>(must(exec::Decoder::create(plan_, *model_.pool, o)));
     for (const std::string& a : arms) arms_.push_back(parse_arm(a, plan_, o.kv));
     outcomes_.resize(arms_.size());
@@ -157,6 +172,11 @@ class Bench {
                                 {"union", o.seen == 0 ? 1.0 : double(o.attended) / double(o.seen)}};
       std::printf("%s\n", j.dump().c_str());
     }
+    const nlohmann::json j = {{"kv_bytes", decoder_->kv_bytes()},
+                              {"kv_file_bytes", decoder_->kv_file_bytes()},
+                              {"index_bytes", decoder_->index_bytes()},
+                              {"resident_growth", resident() - resident_}};
+    std::printf("%s\n", j.dump().c_str());
   }
 
  private:
@@ -214,6 +234,7 @@ class Bench {
   std::vector<Arm> arms_;
   std::vector<Outcome> outcomes_;
   bool needles_ = false;
+  uint64_t resident_ = 0;
 };
 
 }  // namespace
