@@ -8,38 +8,9 @@
 #include <new>
 
 #include "base/file.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define MINNOW_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MINNOW_TSAN 1
-#endif
-#endif
-#if defined(MINNOW_TSAN)
-extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
-extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
-#endif
+#include "base/thread_sanitizer.h"
 
 namespace minnow {
-namespace {
-
-/// TSan takes a new mapping for a write to all of it. Threads that fault on one page at a time do race, as
-/// one's zeros may come over what another has written; all of it is lost already.
-struct Unwatched {
-#if defined(MINNOW_TSAN)
-  Unwatched() {
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
-  }
-  ~Unwatched() {
-    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-  }
-#else
-  Unwatched() {}
-#endif
-};
-
-}  // namespace
 
 /// The process's guarded ranges, and what was there to handle SIGBUS before.
 struct FaultTable {
@@ -88,7 +59,9 @@ struct FaultTable {
     Slot* slot = find(address);
     if (slot == nullptr) return false;
     void* at = reinterpret_cast<void*>(address / page * page);
-    const Unwatched unwatched;
+    // TSan takes a new mapping for a write to all of it. Threads that fault on one page at a time do race, as
+    // one's zeros may come over what another has written; all of it is lost already.
+    const TsanIgnoresWrites ignored;
     if (::mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
         MAP_FAILED) {
       return false;

@@ -6,25 +6,7 @@
 #include <atomic>
 
 #include "base/cpu.h"
-
-// pthreadpool comes uninstrumented from the system, so ThreadSanitizer cannot see that it orders the
-// caller before the workers and the workers before the caller's return. These two say so.
-#if defined(__SANITIZE_THREAD__)
-#define MINNOW_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MINNOW_TSAN 1
-#endif
-#endif
-#if defined(MINNOW_TSAN)
-extern "C" void __tsan_acquire(void* address);
-extern "C" void __tsan_release(void* address);
-#define MINNOW_ACQUIRE(address) __tsan_acquire(address)
-#define MINNOW_RELEASE(address) __tsan_release(address)
-#else
-#define MINNOW_ACQUIRE(address) (void)(address)
-#define MINNOW_RELEASE(address) (void)(address)
-#endif
+#include "base/thread_sanitizer.h"
 
 namespace minnow {
 namespace {
@@ -35,12 +17,14 @@ struct Region {
   size_t count, grain;
   size_t shares;  // a piece is the rest by this, or the grain
   std::atomic<size_t> next{0};
-  char fork = 0, join = 0;  // addresses for the annotations
+  // pthreadpool comes uninstrumented from the system, so ThreadSanitizer cannot see that it orders the caller
+  // before the workers and the workers before the caller's return: addresses to say so with.
+  char fork = 0, join = 0;
 };
 
 void work(void* argument, size_t slot) {
   auto& region = *static_cast<Region*>(argument);
-  MINNOW_ACQUIRE(&region.fork);
+  tsan_acquire(&region.fork);
   size_t begin = region.next.load(std::memory_order_relaxed);
   while (begin < region.count) {
     const size_t left = region.count - begin;
@@ -50,7 +34,7 @@ void work(void* argument, size_t slot) {
     region.function(region.context, begin, begin + take, static_cast<uint32_t>(slot));
     begin = region.next.load(std::memory_order_relaxed);
   }
-  MINNOW_RELEASE(&region.join);
+  tsan_release(&region.join);
 }
 
 }  // namespace
@@ -80,10 +64,10 @@ void ThreadPool::run(size_t count, size_t grain, bool guided, Function function,
     return;
   }
   Region region{function, context, count, grain, guided ? slots * 2 : count};
-  MINNOW_RELEASE(&region.fork);
+  tsan_release(&region.fork);
   // One item a thread; the items share a counter, so it does not matter which thread takes which.
   pthreadpool_parallelize_1d(pool_, &work, &region, slots, PTHREADPOOL_FLAG_DISABLE_DENORMALS);
-  MINNOW_ACQUIRE(&region.join);
+  tsan_acquire(&region.join);
 }
 
 }  // namespace minnow
