@@ -1,9 +1,8 @@
 // kv_budget and kv_dir through the C API: what they promise of memory, errors, forks, and a disk that fails.
 #include <gmock/gmock.h>
 
-#include "compress/a2ats/codebooks.h"
+#include "support/codebooks.h"
 #include "support/disk.h"
-#include "support/fixtures.h"
 
 namespace minnow::testing {
 namespace {
@@ -166,12 +165,7 @@ TEST(KvFile, SessionsForksAndScoresAreTheSame) {
 
 TEST(KvFile, RetrievalKeepsItsIndexInMemory) {
   MINNOW_NEEDS_DISK(dir);
-  const TempDir models;
-  compress::CodebookOptions o;
-  o.centroids = 64, o.tokens = 512, o.length = 128, o.threads = 1;
-  const std::string path = models.file("m.mnw");
-  const auto report = compress::add_codebooks(tiny_path(), o, path);
-  ASSERT_TRUE(report.ok()) << report.status().message();
+  const std::string& path = tiny_with_codebooks();
   const Engine engine = make_engine(2);
   const Model model = load_model(engine, path);
   minnow_session_params p = in_file(dir.path(), 512, 1 << 20);

@@ -3,14 +3,13 @@
 #include <gmock/gmock.h>
 
 #include "base/cpu.h"
-#include "compress/a2ats/codebooks.h"
 #include "compress/runtime_text.h"
 #include "exec/decoder.h"
 #include "exec/float_gemm.h"
 #include "exec/key_index.h"
 #include "kv/cache.h"
+#include "support/codebooks.h"
 #include "support/disk.h"
-#include "support/fixtures.h"
 
 namespace minnow::testing {
 namespace {
@@ -18,19 +17,6 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr kv::Type kTypes[] = {kv::Type::f32, kv::Type::f16, kv::Type::q8};
-
-/// Three layers, with codebooks.
-const std::string& codebooks_path() {
-  static const TempDir dir;
-  static const std::string path = [] {
-    compress::CodebookOptions o;
-    o.centroids = 64, o.tokens = 512, o.length = 128, o.threads = 1;
-    const auto report = compress::add_codebooks(tiny_path(), o, dir.file("model.mnw"));
-    EXPECT_TRUE(report.ok()) << report.status().message();
-    return dir.file("model.mnw");
-  }();
-  return path;
-}
 
 struct Opened {
   compress::OpenModel model;
@@ -89,7 +75,7 @@ std::vector<std::vector<float>> run(exec::Decoder& d, std::span<const int32_t> t
 
 TEST(KvFile, GivesTheSameBits) {
   MINNOW_NEEDS_DISK(dir);
-  const Opened o(codebooks_path(), dir.path());
+  const Opened o(tiny_with_codebooks(), dir.path());
   const auto layers = static_cast<uint32_t>(o.plan.layers.size());
   ASSERT_EQ(layers, 3u);
   const auto tokens = some_tokens(250), others = some_tokens(60, 7);
@@ -118,7 +104,7 @@ TEST(KvFile, GivesTheSameBits) {
 
 TEST(KvFile, PagesThatWereTakenOutOfMemoryComeBack) {
   MINNOW_NEEDS_DISK(dir);
-  const Opened o(codebooks_path(), dir.path());
+  const Opened o(tiny_with_codebooks(), dir.path());
   const auto tokens = some_tokens(340);
   for (const kv::Type kv : kTypes) {
     auto memory = o.in_memory(kv, true), file = o.split(kv, true, 0);
@@ -134,7 +120,7 @@ TEST(KvFile, PagesThatWereTakenOutOfMemoryComeBack) {
 
 TEST(KvFile, SequencesAreCopiedBetweenSplitsAndContexts) {
   MINNOW_NEEDS_DISK(dir);
-  const Opened o(codebooks_path(), dir.path());
+  const Opened o(tiny_with_codebooks(), dir.path());
   const auto prompt = some_tokens(200), more = some_tokens(20, 9);
   for (const kv::Type kv : kTypes) {
     for (const bool retrieval : {false, true}) {
@@ -162,7 +148,7 @@ TEST(KvFile, SequencesAreCopiedBetweenSplitsAndContexts) {
 }
 
 TEST(KvFile, TheBudgetDecidesWhatLiesInIt) {
-  const Opened o(codebooks_path(), "");
+  const Opened o(tiny_with_codebooks(), "");
   for (const kv::Type kv : kTypes) {
     const kv::Shape s = o.shape(kv, 512);
     const uint64_t layer = s.layer_bytes(), index = o.index_bytes(512);
