@@ -142,9 +142,12 @@ class Bench {
     std::string all(1 << 20, '\0');
     all.resize(static_cast<size_t>(in.read(all.data(), static_cast<long>(all.size())).gcount()));
     const std::vector<int32_t> tokens = encode(all);
+    if (decoder_->context() <= kTokens + 1 || tokens.size() <= kTokens)
+      throw std::invalid_argument("WINDOW and the text must have more than " + std::to_string(kTokens + 1) +
+                                  " tokens");
     const uint32_t depth = decoder_->context() - kTokens - 1;
     const auto fill = std::min<size_t>({std::stoul(setting("FILL", "4096")), depth, tokens.size()});
-    const auto turns = std::stoul(setting("LIMIT", "5"));
+    const auto turns = std::max(1ul, std::stoul(setting("LIMIT", "5")));
     must(decoder_->forward(std::span(tokens).first(fill)));
     lengthen(*decoder_, plan_, *model_.pool, depth);
     std::vector<std::vector<double>> rates(arms_.size());

@@ -128,7 +128,6 @@ void bench(const Options& o) {
                            {"retrieves", retrieves},
                            {"dense_decode_tok_s", median(dense_rates)},
                            {"union_fraction", stats_of(session).attended_fraction},
-                           {"attended_weight", stats_of(session).attended_weight},
                            {"index_bytes", stats_of(session).index_bytes},
                            {"kv_bytes", stats_of(session).kv_bytes},
                            {"kv_file_bytes", stats_of(session).kv_file_bytes},
@@ -144,6 +143,7 @@ void bench(const Options& o) {
                            {"build", "debug"}
 #endif
   };
+  if (o.run.retrieval_measure) result["attended_weight"] = stats_of(session).attended_weight;
   if (o.json) {
     std::printf("%s\n", result.dump().c_str());
     return;

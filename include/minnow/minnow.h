@@ -366,7 +366,7 @@ typedef struct minnow_session_stats {
                                     their KV heads; 1 where there were none */
   uint64_t kv_file_bytes;        /* of kv_bytes, what lies in the file of kv_dir; 0: all is in memory */
   double attended_weight;        /* with retrieval_measure, the share of exact attention's weight that those
-                                    positions        hold, over the same layers and their query heads; else 1 */
+                                    positions hold, over the same layers and their query heads; else 1 */
 } minnow_session_stats;
 
 MINNOW_API minnow_status minnow_session_get_stats(const minnow_session* session, minnow_session_stats* stats);
