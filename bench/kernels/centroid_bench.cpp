@@ -57,6 +57,7 @@ void weigh(benchmark::State& state, WeighFn fn) {
                          sum.data(),
                          heads,
                          n,
+                         n,
                          dim,
                          scratch.of(0)};
     fn(&args);

@@ -25,12 +25,14 @@ class Keys {
     kv::read_row(rows, type_, p, static_cast<uint32_t>(n), plan_.kernels, row, row + n);
   }
   /// Takes the rotation of position p off again.
-  void unrotate(uint32_t layer, uint32_t p, float* k) const {
+  void unrotate(uint32_t layer, uint32_t p, float* k) const { turn(layer, -static_cast<int64_t>(p), k); }
+  /// Rotates by so many positions.
+  void turn(uint32_t layer, int64_t by, float* k) const {
     const format::Rope* rope = plan_.layers[layer].weights->rope;
     if (rope == nullptr) return;
     const size_t half = config.rotary_dim / 2;
     for (size_t j = 0; j < half; ++j) {
-      const float angle = static_cast<float>(p) * rope->inv_freq[j];
+      const float angle = static_cast<float>(-by) * rope->inv_freq[j];
       const float c = std::cos(angle), s = std::sin(angle), a = k[j], b = k[j + half];
       k[j] = a * c + b * s;
       k[j + half] = b * c - a * s;
@@ -79,9 +81,8 @@ class TopK : public Selector {
     std::vector<float> k(2 * keys_.padded());
     for (uint32_t p = first; p < end; ++p) {
       keys_.load(r.rows, p, k.data());
-      if (far_) keys_.unrotate(r.layer, p, k.data());
-      for (size_t g = 0; g < group; ++g)
-        scores[g][p - first] = dot((far_ ? r.far_q : r.q) + g * keys_.padded(), k.data(), dim);
+      if (far_) keys_.turn(r.layer, int64_t{r.position} - 2048 - p, k.data());
+      for (size_t g = 0; g < group; ++g) scores[g][p - first] = dot(r.q + g * keys_.padded(), k.data(), dim);
     }
     std::vector<uint8_t> marked(end - first);
     const auto most = static_cast<size_t>(fraction_ * static_cast<float>(r.position + 1));
@@ -155,7 +156,8 @@ class Parts : public Selector {
     std::vector<uint8_t> marked(end - first);
     const auto most = static_cast<size_t>(fraction_ * static_cast<float>(r.position + 1));
     for (size_t g = 0; g < group; ++g) {
-      std::vector<float> y(r.far_q + g * keys_.padded(), r.far_q + g * keys_.padded() + dim);
+      const float* q = r.far_q + (exec::bands_of(r.position + 1) - 1) * r.band_stride + g * keys_.padded();
+      std::vector<float> y(q, q + dim);   // all keys as those of the farthest band
       for (size_t i = 0; i < dim; ++i) {  // L^-1 q
         const float* u = book.whitening + i * keys_.padded();
         y[i] /= u[i];

@@ -4,7 +4,7 @@
 //   bench_retrieval MODEL.mnw needles QUESTIONS.jsonl ARM...
 //     questions as `minnow eval --needles` takes them
 //   bench_retrieval MODEL.mnw text TEXT ARM...
-//     loss on the last quarter of windows
+//     loss on the last quarter of windows, KL divergence from the first arm
 //   bench_retrieval MODEL.mnw speed TEXT ARM...
 //     tokens a second at the end of WINDOW positions: the first FILL (4096) tokens of the text, over and
 //     over; arms in turns, medians. At last, how much anonymous and shared memory grew since the model was
@@ -56,9 +56,19 @@ uint64_t resident() {
   return kib << 10;
 }
 
+std::vector<float> log_probabilities(std::span<const float> logits) {
+  const float top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float x : logits) sum += std::exp(double{x - top});
+  const float total = top + static_cast<float>(std::log(sum));
+  std::vector<float> out(logits.begin(), logits.end());
+  for (float& x : out) x -= total;
+  return out;
+}
+
 struct Outcome {
   uint64_t right = 0, gained = 0, lost = 0, attended = 0, seen = 0, tokens = 0, scored = 0;
-  double nll = 0.0, seconds = 0.0, weight = 0.0;
+  double nll = 0.0, kl = 0.0, seconds = 0.0, weight = 0.0;
   uint64_t weighed = 0;
 };
 
@@ -116,6 +126,7 @@ class Bench {
     const std::vector<int32_t> tokens = encode(all);
     const size_t window = decoder_->context(), scored = window / 4;
     const auto limit = std::stoul(setting("LIMIT", "0"));
+    std::vector<std::vector<float>> first(scored);  // log probabilities of the first arm
     for (size_t w = 0; (w + 1) * window <= tokens.size() && (limit == 0 || w < limit); ++w) {
       const std::span<const int32_t> all_of = std::span(tokens).subspan(w * window, window);
       decoder_->rewind(0);
@@ -125,9 +136,14 @@ class Bench {
         use(a);
         const auto start = std::chrono::steady_clock::now();
         const exec::RetrievalCounts before = decoder_->retrieval_counts();
-        for (size_t i = window - scored - 1; i + 1 < window; ++i) {
-          must(decoder_->forward(all_of.subspan(i, 1)));
-          outcomes_[a].nll -= sampling::log_softmax(decoder_->logits(), all_of[i + 1]);
+        for (size_t i = 0; i < scored; ++i) {
+          const std::span<const int32_t> at = all_of.subspan(window - scored - 1 + i, 2);
+          must(decoder_->forward(at.first(1)));
+          const std::vector<float> p = log_probabilities(decoder_->logits());
+          if (a == 0) first[i] = p;
+          for (size_t v = 0; v < p.size(); ++v)
+            outcomes_[a].kl += std::exp(double{first[i][v]}) * double{first[i][v] - p[v]};
+          outcomes_[a].nll -= double{p[static_cast<size_t>(at[1])]};
           ++outcomes_[a].tokens, ++outcomes_[a].scored;
         }
         count(a, before, start);
@@ -223,6 +239,7 @@ class Bench {
       if (o.weighed != 0) j["weight"] = o.weight / double(o.weighed);
       if (o.scored != 0)
         j["nll"] = o.nll / double(o.scored), j["above"] = (o.nll - outcomes_[0].nll) / double(o.scored);
+      if (o.kl != 0.0) j["kl"] = o.kl / double(o.scored);
       if (needles_)
         j["accuracy"] = double(o.right) / double(rounds), j["gained"] = o.gained, j["lost"] = o.lost;
       std::printf("%s\n", j.dump().c_str());

@@ -74,9 +74,20 @@ static MINNOW_APART float weigh_weights(float* x, size_t n, float top) {
   return v_hsum(total);
 }
 
+// Weights of scores that count the same row, into those of the first of them.
+static MINNOW_APART void weigh_fold(const WeighJob* job) {
+  const size_t rows = job->args->rows;
+  for (size_t r = 0; r < job->heads; ++r) {
+    float* w = job->weights + r * job->stride;
+    for (size_t m = rows; m < job->args->n; m += rows) {
+      for (size_t i = 0; i < rows; i += kLanes) v_store(w + i, v_add(v_load(w + i), v_load(w + m + i)));
+    }
+  }
+}
+
 static MINNOW_APART void weigh_list(WeighJob* job) {
   job->count = 0;
-  for (size_t m = 0; m < job->args->n; m += kWeighGroup) {
+  for (size_t m = 0; m < job->args->rows; m += kWeighGroup) {
     VecF most = v_zero(), unused;
     for (size_t r = 0; r < job->heads; ++r) {
       for (size_t i = 0; i < kWeighGroup; i += kLanes)
@@ -183,6 +194,7 @@ static inline void weigh_body(const WeighArgs* args) {
     for (size_t r = 0; r < job.heads; ++r)
       total[r] = weigh_weights(job.weights + r * job.stride, args->n, top[r]);
     if (args->dim != 0) {
+      weigh_fold(&job);
       weigh_list(&job);
       weigh_values(&job);
     }

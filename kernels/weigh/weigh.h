@@ -3,22 +3,24 @@
 //   x'[g][m]  = unit * x[g][m] + bias[m]                       for g in [0, heads), m in [0, n)
 //   max[g]    = max x'[g][m]
 //   sum[g]    = sum exp2(x'[g][m] - max[g])
-//   out[g][d] = sum exp2(x'[g][m] - max[g]) * v[m][d] / sum[g]  for d in [0, dim)
+//   out[g][d] = sum exp2(x'[g][m] - max[g]) * v[m mod rows][d] / sum[g]  for d in [0, dim)
 //
 //   unit  finite: scores times it are in exponents of two (a softmax's scale times log2(e))
 //   x     f32, rows x_stride elements apart, n finite elements each (minus infinity takes a row out)
 //   bias  f32 [n], in exponents of two: log2(c) counts a row of v c times, minus infinity takes it out.
 //         Finite otherwise
-//   v     f16: row m at v + m * row_stride bytes, dim elements, all finite, also where taken out
+//   v     f16: row r at v + r * row_stride bytes, dim elements, all finite, also where taken out. Several
+//   scores
+//         count a row where n is a multiple of rows
 //   out   f32, rows out_stride elements apart, dim elements (all written); zeros, sum 0 and max minus
 //         infinity for a head where all are taken out
 //   max, sum  f32 [heads] or nullptr. Parts are put together as attention.h says.
 //
-// heads at least 1; n a multiple of kWeighGroup; dim a multiple of 32, 0 for max and sum alone. Alignment:
-// natural; scratch 64 bytes, weigh_scratch_bytes(n) long, any contents; out overlaps nothing. Reads and
-// writes no more than that. Rows of v are read from memory once for kWeighHeads heads; a kWeighGroup of them
-// (from a multiple of it on) that weighs 0 for all of these is not read. A head's result does not depend on
-// the others.
+// heads at least 1; rows a multiple of kWeighGroup, n one of rows; dim a multiple of 32, 0 for max and sum
+// alone. Alignment: natural; scratch 64 bytes, weigh_scratch_bytes(n) long, any contents; out overlaps
+// nothing. Reads and writes no more than that. Rows of v are read from memory once for kWeighHeads heads; a
+// kWeighGroup of them (from a multiple of it on) that weighs 0 for all of these is not read. A head's result
+// does not depend on the others.
 //
 // Errors: with w the exact weights, X the largest |unit * x| + |bias| of those not taken out,
 // e = 2^-21 + 2^-22 * X + n * 2^-24:
@@ -45,7 +47,7 @@ struct WeighArgs {
   float* out;
   size_t out_stride;  // elements
   float *max, *sum;
-  size_t heads, n, dim;
+  size_t heads, n, rows, dim;
   void* scratch;
 };
 

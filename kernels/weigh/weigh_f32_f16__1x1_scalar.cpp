@@ -30,7 +30,7 @@ extern "C" void weigh_f32_f16__1x1_scalar(const WeighArgs* args) {
       double sum = 0;
       for (size_t m = 0; m < args->n; ++m) {
         if (weights[m] == 0.0f) continue;
-        const uint16_t* row = (const uint16_t*)((const char*)args->v + m * args->row_stride);
+        const uint16_t* row = (const uint16_t*)((const char*)args->v + m % args->rows * args->row_stride);
         sum += (double)weights[m] * (double)f32_of_f16(row[d]);
       }
       out[d] = (float)(total == 0 ? 0 : sum / total);

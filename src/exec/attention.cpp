@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "exec/bands.h"
 
 namespace minnow::exec {
 namespace {
@@ -36,14 +37,16 @@ void keep_far_key(const model::Plan& plan, const Workspace& ws, const model::Lay
   }
 }
 
-/// A query as seen by every far key.
-void keep_far_query(const model::Plan& plan, const Workspace& ws, const model::LayerWeights& w, size_t t) {
+/// A query as seen by the keys of a band.
+void keep_far_query(const model::Plan& plan, const Workspace& ws, const model::LayerWeights& w, uint32_t band,
+                    size_t t) {
   const model::Config& c = *plan.config;
   const size_t padded = round_up(size_t{c.head_dim}, size_t{format::kChannelPadding});
-  float* far = ws.far_q + t * ws.q_stride;
+  float* far = ws.far_q + (band * ws.far_rows + t) * ws.q_stride;
   std::copy_n(ws.q + t * ws.q_stride, c.head_count * padded, far);
   if (w.rope == nullptr) return;
-  const size_t table = static_cast<size_t>(w.rope - c.ropes.data()) * ws.rotary_half;
+  const size_t rope = static_cast<size_t>(w.rope - c.ropes.data());
+  const size_t table = (band * c.ropes.size() + rope) * ws.rotary_half;
   const RopeArgs rotate{far, padded, c.head_count, c.rotary_dim, ws.far_cosine + table, ws.far_sine + table};
   plan.kernels.rope->fn(&rotate);
 }
@@ -210,11 +213,15 @@ size_t most_piece_tokens(uint32_t context) {
   return pieces < 2 ? 0 : std::min(kMaxPieceTokens, pieces * (kMaxPieceTokens / 2));
 }
 
+static const std::vector<float>& frequencies(const format::Rope& rope, uint32_t context) {
+  const bool is_long = !rope.inv_freq_long.empty() && context > rope.original_context;
+  return is_long ? rope.inv_freq_long : rope.inv_freq;
+}
+
 /// The cosines and sines of one position.
 static void fill_rope(const format::Rope& rope, uint32_t context, uint32_t position, size_t half,
                       float* cosine, float* sine) {
-  const bool is_long = !rope.inv_freq_long.empty() && context > rope.original_context;
-  const auto& inv_freq = is_long ? rope.inv_freq_long : rope.inv_freq;
+  const auto& inv_freq = frequencies(rope, context);
   for (size_t j = 0; j < half; ++j) {
     // The product is rounded to f32 as in the models' training code; at position 8,000 the
     // rounding is worth half a milliradian, and the weights have learned with it.
@@ -235,11 +242,30 @@ void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t con
   }
 }
 
-void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t distance) {
+/// Means of the cosines and sines over distances [first, end): e^(iwd) sums up to a middle one times a ratio
+/// of sines.
+static void fill_mean_rope(const format::Rope& rope, uint32_t context, uint32_t first, uint32_t end,
+                           size_t half, float* cosine, float* sine) {
+  const auto& inv_freq = frequencies(rope, context);
+  const double n = end - first, middle = 0.5 * (double{first} + end - 1.0);
+  for (size_t j = 0; j < half; ++j) {
+    const double w = double{inv_freq[j]}, one = std::sin(0.5 * w);
+    const double size = std::fabs(one) < 1e-12 ? 1.0 : std::sin(0.5 * n * w) / (n * one);
+    cosine[j] = static_cast<float>(size * std::cos(w * middle)) * rope.attention_factor;
+    sine[j] = static_cast<float>(size * std::sin(w * middle)) * rope.attention_factor;
+  }
+}
+
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t longest) {
   const auto& ropes = plan.config->ropes;
-  for (size_t r = 0; r < ropes.size(); ++r) {
-    const size_t at = r * ws.rotary_half;
-    fill_rope(ropes[r], context, distance, ws.rotary_half, ws.far_cosine + at, ws.far_sine + at);
+  for (uint32_t band = 0; band < ws.far_bands; ++band) {
+    const uint32_t first = kBands[band];
+    const uint32_t whole = band + 1 < kMostBands ? kBands[band + 1] : UINT32_MAX;
+    const uint32_t end = longest >= first && longest < whole ? longest + 1 : whole;
+    for (size_t r = 0; r < ropes.size(); ++r) {
+      const size_t at = (band * ropes.size() + r) * ws.rotary_half;
+      fill_mean_rope(ropes[r], context, first, end, ws.rotary_half, ws.far_cosine + at, ws.far_sine + at);
+    }
   }
 }
 
@@ -263,7 +289,7 @@ void rotate_and_store(const model::Plan& plan, const Workspace& ws, ThreadPool& 
       spread_heads(k, c.kv_head_count, dim, padded);
       spread_heads(v, c.kv_head_count, dim, padded);
       if (far.keys) keep_far_key(plan, ws, w, t);
-      if (far.queries) keep_far_query(plan, ws, w, t);
+      for (uint32_t band = 0; band < far.bands; ++band) keep_far_query(plan, ws, w, band, t);
       if (w.rope != nullptr) {
         const size_t table = (static_cast<size_t>(w.rope - c.ropes.data()) * ws.chunk + t) * ws.rotary_half;
         const RopeArgs rope_q{q, padded, c.head_count, c.rotary_dim, ws.cosine + table, ws.sine + table};

@@ -22,10 +22,11 @@ struct Chunk {
   }
 };
 
-/// What retrieval needs beside q and k: keys without rotation in ws.far_k, queries as far keys see them in
-/// ws.far_q.
+/// What retrieval needs beside q and k: keys without rotation in ws.far_k, queries as the keys of the first
+/// `bands` bands see them in ws.far_q.
 struct FarRows {
-  bool keys = false, queries = false;
+  bool keys = false;
+  uint32_t bands = 0;
 };
 
 /// Rotates q and k of `m` tokens by their positions (tables already in the workspace), spreads heads to
@@ -52,7 +53,8 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
 /// Fills the cosine and sine tables of every rope for the chunk's positions. `context` is the session's: it
 /// decides between the frequencies of a long-context rope.
 void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk);
-/// ws.far_cosine and ws.far_sine: those of one distance, for every rope.
-void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t distance);
+/// ws.far_cosine and ws.far_sine, for every band and rope: means over the distances of a band up to
+/// `longest`, over all of it where that is shorter than where it begins.
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t longest);
 
 }  // namespace minnow::exec

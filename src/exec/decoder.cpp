@@ -63,7 +63,7 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
     MINNOW_ASSIGN(d.retrieval_.index, kv::Index::create(index_shape(plan, options.context)));
   }
   d.retrieval_.options = options.retrieval;
-  if (ws.retrieval || ws.far_queries) fill_far_rope_tables(plan, d.ws_, options.context, kFarDistance);
+  if (ws.far_queries) fill_far_rope_tables(plan, d.ws_, options.context, c.max_context - 1);
   const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()) * options.sequences, c.kv_head_count,
                         c.head_dim, options.context, options.kv};
   d.sequences_ = options.sequences;
@@ -215,6 +215,7 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   if (selects_ && far_end(position_) > kSinks)
     count_far_keys(*plan_, ws_, *pool_, cache_, retrieval_.index, kSinks, far_end(position_));
   fill_rope_tables(*plan_, ws_, context(), chunk);
+  if (selects_) fill_far_rope_tables(*plan_, ws_, context(), position_);
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
   embed(tokens);
@@ -327,10 +328,14 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
   const bool indexed = has_index() && !l.centroid_bias.empty();
   const bool selects = indexed && selects_ && layer >= retrieval_.options.dense_layers;
   const bool far = probe_ != nullptr && probe_->wants_far();
-  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, selects || far});
+  const auto bands = static_cast<uint32_t>(far ? ws_.far_bands : selects ? bands_of(position_ + 1) : 0);
+  rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, bands});
   if (far) {
     probe_->see(layer, Probe::Place::far_key, ws_.far_k, ws_.kv_stride, m);
-    probe_->see(layer, Probe::Place::far_query, ws_.far_q, ws_.q_stride, m);
+    for (size_t band = 0; band < ws_.far_bands; ++band) {
+      const float* q = ws_.far_q + band * ws_.far_rows * ws_.q_stride;
+      probe_->see(layer, Probe::Place::far_query, q, ws_.q_stride, m);
+    }
   }
   if (indexed) index_keys(*plan_, ws_, *pool_, retrieval_.index, layer, chunk);
   if (selects) {

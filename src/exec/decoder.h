@@ -37,7 +37,8 @@ class Probe {
     up,             ///< W_up x; gated FFNs only
     inner,          ///< input of down
     far_key,        ///< keys before rotation, (rows, KV heads * padded head_dim); where wants_far() says so
-    far_query       ///< queries as far keys see them, (rows, heads * padded head_dim); likewise
+    far_query       ///< queries as far keys see them, (rows, heads * padded head_dim), once for every band
+                    ///< (bands.h); likewise
   };
   virtual bool wants_far() const { return false; }
   virtual ~Probe() = default;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "exec/bands.h"
 #include "exec/quantised_linear.h"
 
 namespace minnow::exec {
@@ -146,16 +147,26 @@ void turn_back(const Plan& plan, const Workspace& ws, size_t m) {
   }
 }
 
-/// Counts the key of one position, and takes it and its value into the means of its centroid.
+/// Counts the key of one position, and takes it and its value into the means of its centroid. As it comes out
+/// of the window, other keys come out of their bands.
 struct FarKeys {
   const Plan& plan;
   const Workspace& ws;
   const kv::Cache& cache;
   kv::Index& index;
-  uint32_t first;  // position of the rope tables' beginning
+  uint32_t first;    // position of the rope tables' beginning
+  uint32_t far = 0;  // where far keys begin
 
   void count(uint32_t layer, uint32_t head, uint32_t position, float* row) const;
+  void add(uint32_t layer, uint32_t head, uint32_t band, uint16_t id, uint32_t n) const;
 };
+
+/// Keys of a cell; `n` may be -1.
+void FarKeys::add(uint32_t layer, uint32_t head, uint32_t band, uint16_t id, uint32_t n) const {
+  const size_t cell = size_t{band} * index.shape().centroids + id;
+  const uint32_t count = index.counts(layer, head)[cell] += n;
+  if (count != 0) index.log_counts(layer, head)[cell] = std::log2(static_cast<float>(count));
+}
 
 void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row) const {
   const size_t padded = cache.shape().padded_dim();
@@ -169,10 +180,19 @@ void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row
     const RopeArgs back{k, padded, 1, plan.config->rotary_dim, ws.cosine + table, ws.sine + table};
     plan.kernels.rope->fn(&back);
   }
-  const uint16_t entry = index.ids(layer, head)[position], id = kv::centroid_of(entry);
-  ++index.levels(layer, head)[kv::level_of(entry)];
-  const auto count = static_cast<float>(++index.counts(layer, head)[id]);
-  index.log_counts(layer, head)[id] = std::log2(count);
+  const uint16_t* ids = index.ids(layer, head);
+  const uint16_t id = kv::centroid_of(ids[position]);
+  ++index.levels(layer, head)[kv::level_of(ids[position])];
+  add(layer, head, 0, id, 1);
+  for (uint32_t band = 1; band < index.shape().bands; ++band) {
+    const uint32_t back = kBands[band] - kBands[0];
+    if (position < far + back) break;
+    const uint16_t moved = kv::centroid_of(ids[position - back]);
+    add(layer, head, band - 1, moved, UINT32_MAX), add(layer, head, band, moved, 1);
+  }
+  float count = 0.0f;
+  for (size_t cell = id; cell < index.shape().cells(); cell += index.shape().centroids)
+    count += static_cast<float>(index.counts(layer, head)[cell]);
   const size_t panel = id / kScorePanel * padded * kScorePanel + id % kScorePanel;
   const MeanArgs key{index.mean_keys(layer, head) + panel, kScorePanel, k, padded, 1.0f / count};
   const MeanArgs value{index.mean_values(layer, head) + size_t{id} * padded, 1, v, padded, 1.0f / count};
@@ -184,8 +204,12 @@ void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row
 
 kv::IndexShape index_shape(const Plan& plan, uint32_t context) {
   const model::Config& c = *plan.config;
-  return {static_cast<uint32_t>(plan.layers.size()), c.kv_head_count, context, plan.centroids,
-          static_cast<uint32_t>(round_up(size_t{c.head_dim}, size_t{format::kChannelPadding}))};
+  return {static_cast<uint32_t>(plan.layers.size()),
+          c.kv_head_count,
+          context,
+          plan.centroids,
+          static_cast<uint32_t>(round_up(size_t{c.head_dim}, size_t{format::kChannelPadding})),
+          bands_of(context)};
 }
 
 size_t key_index_scratch_bytes(const Plan& plan) {
@@ -218,7 +242,7 @@ void count_far_keys(const Plan& plan, const Workspace& ws, ThreadPool& pool, con
     const uint32_t m = std::min(ws.chunk, end - at);
     fill_rope_tables(plan, ws, cache.shape().context, {at, m});
     turn_back(plan, ws, m);
-    const FarKeys far{plan, ws, cache, index, at};
+    const FarKeys far{plan, ws, cache, index, at, first};
     pool.parallel_for(size_t{layers} * heads, 1, [&](size_t begin, size_t stop, uint32_t slot) {
       auto* row = reinterpret_cast<float*>(ws.retrieval_scratch_of(slot));
       for (size_t item = begin; item < stop; ++item) {

@@ -18,9 +18,9 @@ constexpr size_t kPiece = 256;
 
 /// A thread's scratch, carved out of ws.retrieval_scratch.
 struct Scratch {
-  float* scores;      // (heads of a group, centroids)
-  uint64_t* ranks;    // (centroids)
-  float* bias;        // (centroids)   log2 of the keys, then of the keys left
+  float* scores;      // (heads of a group, cells)
+  uint64_t* ranks;    // (cells)
+  float* bias;        // (cells)   log2 of the keys, then of the keys left
   float *top, *mass;  // (heads of a group)   of far keys, as `weigh` says it
   std::byte* weigh;   // of the kernel
   std::byte* rows;    // (kPiece, row_bytes) gathered K and V
@@ -29,6 +29,7 @@ struct Scratch {
 };
 
 Scratch scratch_at(const Plan& plan, std::byte* base) {
+  const size_t cells = kMostBands * plan.centroids;
   const size_t padded = round_up(size_t{plan.config->head_dim}, size_t{format::kChannelPadding});
   Scratch s{};
   size_t used = 0;
@@ -37,12 +38,12 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
     slot = reinterpret_cast<T*>(base + used);
     used = round_up(used + count * sizeof(T), size_t{64});
   };
-  take(s.scores, plan.config->group_size() * plan.centroids);
-  take(s.ranks, plan.centroids);
-  take(s.bias, plan.centroids);
+  take(s.scores, plan.config->group_size() * cells);
+  take(s.ranks, cells);
+  take(s.bias, cells);
   take(s.top, plan.config->group_size());
   take(s.mass, plan.config->group_size());
-  take(s.weigh, weigh_scratch_bytes(plan.centroids));
+  take(s.weigh, weigh_scratch_bytes(cells));
   take(s.rows, kPiece * 2 * padded * sizeof(float));
   take(s.row_scales, kPiece * 2);
   s.bytes = used;
@@ -70,7 +71,11 @@ struct Selected {
   void select(size_t head, uint32_t slot) const;
   float unit() const;
   void cap(float* x, size_t n) const;
-  size_t choose(size_t head, const Scratch& s, uint32_t end, uint32_t* list) const;
+  uint32_t bands() const { return bands_of(position + 1); }
+  size_t centroids(size_t head) const { return plan.layers[layer].centroid_bias[head].size(); }
+  size_t choose(size_t head, const Scratch& s, uint32_t* list) const;
+  void score(size_t head, const Scratch& s) const;
+  size_t collect(size_t head, Wanted& wanted, uint32_t* list) const;
   void attend_rest(size_t head, const Scratch& s) const;
   uint32_t keys(float share) const;
   HeadBudget budget(size_t head, const Scratch& s, size_t g) const;
@@ -99,11 +104,12 @@ void Selected::select(size_t head, uint32_t slot) const {
                                     position,
                                     ws.q + first_head * padded,
                                     ws.far_q + first_head * padded,
+                                    ws.q_stride,
                                     cache.rows(layer, static_cast<uint32_t>(head)),
                                     retrieval.index.ids(layer, static_cast<uint32_t>(head))};
     far = retrieval.options.selector->select(request, first, end, at);
   } else if (end > first) {
-    far = choose(head, s, end, at);
+    far = choose(head, s, at);
   }
   ws.selected_count[head] = static_cast<uint32_t>(near() + far);
   cache.ask_for(layer, static_cast<uint32_t>(head), {at, far});
@@ -111,42 +117,63 @@ void Selected::select(size_t head, uint32_t slot) const {
   if (far == 0) merge(head);
 }
 
-/// Far keys that any head of the group wants.
-size_t Selected::choose(size_t head, const Scratch& s, uint32_t end, uint32_t* list) const {
+/// s.scores: of the means, for every band.
+void Selected::score(size_t head, const Scratch& s) const {
   const model::Config& c = *plan.config;
-  const auto kv_head = static_cast<uint32_t>(head);
-  const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
-  const ScoreArgs score{ws.far_q + head * group * padded,
-                        padded,
-                        retrieval.index.mean_keys(layer, kv_head),
-                        s.scores,
-                        n,
-                        group,
-                        n,
-                        padded};
-  plan.kernels.score->fn(&score);
-  if (c.attention_softcap != 0.0f) cap(s.scores, group * n);
+  const size_t n = centroids(head), group = c.group_size(), cells = bands() * n;
+  for (uint32_t band = 0; band < bands(); ++band) {
+    const ScoreArgs args{ws.far_q + band * ws.q_stride + head * group * padded,
+                         padded,
+                         retrieval.index.mean_keys(layer, static_cast<uint32_t>(head)),
+                         s.scores + band * n,
+                         cells,
+                         group,
+                         n,
+                         padded};
+    plan.kernels.score->fn(&args);
+  }
+  if (c.attention_softcap != 0.0f) cap(s.scores, group * cells);
+}
 
+/// Far keys that any head of the group wants; s.bias then tells what is left of each cell.
+size_t Selected::choose(size_t head, const Scratch& s, uint32_t* list) const {
+  const auto kv_head = static_cast<uint32_t>(head);
+  const size_t group = plan.config->group_size(), cells = bands() * centroids(head);
+  score(head, s);
   const uint32_t* counts = retrieval.index.counts(layer, kv_head);
   const float* log_counts = retrieval.index.log_counts(layer, kv_head);
-  for (size_t i = 0; i < n; ++i) s.bias[i] = counts[i] == 0 ? -INFINITY : log_counts[i];
+  for (size_t i = 0; i < cells; ++i) s.bias[i] = counts[i] == 0 ? -INFINITY : log_counts[i];
   WeighArgs all{};
-  all.x = s.scores, all.x_stride = n, all.unit = unit(), all.bias = s.bias;
-  all.max = s.top, all.sum = s.mass, all.heads = group, all.n = n, all.scratch = s.weigh;
+  all.x = s.scores, all.x_stride = cells, all.unit = unit(), all.bias = s.bias;
+  all.max = s.top, all.sum = s.mass, all.heads = group, all.n = all.rows = cells, all.scratch = s.weigh;
   plan.kernels.weigh->fn(&all);
   Wanted wanted;
-  wanted.clear(n);
-  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * n, counts, budget(head, s, g), s.ranks);
-  const uint16_t* ids = retrieval.index.ids(layer, kv_head);
-  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), keys(retrieval.options.outliers));
-  size_t count = 0;
-  const CollectArgs args{ids + kSinks, end - kSinks, wanted.bits(), above, list, kSinks, &count};
-  plan.kernels.collect->fn(&args);
-  count = wanted.trim(ids, above, list, count);
-  for (size_t i = 0; i < n; ++i) {
+  wanted.clear(bands(), centroids(head));
+  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * cells, counts, budget(head, s, g), s.ranks);
+  const size_t count = collect(head, wanted, list);
+  for (size_t i = 0; i < cells; ++i) {
     if (wanted.taken(i) == 0) continue;
     const uint32_t left = counts[i] - wanted.taken(i);
     s.bias[i] = left == 0 ? -INFINITY : std::log2(static_cast<float>(left));
+  }
+  return count;
+}
+
+/// Their positions, ascending: the farthest band first.
+size_t Selected::collect(size_t head, Wanted& wanted, uint32_t* list) const {
+  const auto kv_head = static_cast<uint32_t>(head);
+  const uint16_t* ids = retrieval.index.ids(layer, kv_head);
+  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), keys(retrieval.options.outliers));
+  size_t count = 0;
+  uint32_t first = kSinks;
+  for (uint32_t band = bands(); band-- > 0;) {
+    const uint32_t end = band_end(band, position);
+    if (end <= first) continue;
+    size_t n = 0;
+    const CollectArgs args{ids + first, end - first, wanted.bits(band), above, list + count, first, &n};
+    plan.kernels.collect->fn(&args);
+    count += wanted.trim(band, ids, above, list + count, n);
+    first = end;
   }
   return count;
 }
@@ -157,8 +184,8 @@ uint32_t Selected::keys(float share) const {
   return retrieval.options.budget != 0 ? std::min(n, retrieval.options.budget) : n;
 }
 
-/// A key of a centroid with score x weighs 2^(unit x) of all that a head attends to: what is near exactly,
-/// far keys by their centroids.
+/// A key of a cell with score x weighs 2^(unit x) of all that a head attends to: what is near exactly,
+/// far keys by their cells.
 HeadBudget Selected::budget(size_t head, const Scratch& s, size_t g) const {
   const RetrievalOptions& o = retrieval.options;
   const size_t h = head * plan.config->group_size() + g;
@@ -187,21 +214,20 @@ void Selected::cap(float* x, size_t n) const {
   plan.kernels.axpy->fn(&up);
 }
 
-/// What is not listed, into the place behind the far pieces: every centroid weighs as many keys as it has
-/// left.
+/// What is not listed, into the place behind the far pieces: every cell weighs as many keys as it has left.
 void Selected::attend_rest(size_t head, const Scratch& s) const {
   const model::Config& c = *plan.config;
   const auto kv_head = static_cast<uint32_t>(head);
-  const size_t n = plan.layers[layer].centroid_bias[head].size(), group = c.group_size();
+  const size_t n = centroids(head), group = c.group_size();
   const size_t index = 1 + far_pieces(head), h = head * group;
   WeighArgs w{};
-  w.x = s.scores, w.x_stride = n, w.unit = unit();
+  w.x = s.scores, w.x_stride = bands() * n, w.unit = unit();
   w.bias = s.bias;
   w.v = retrieval.index.mean_values(layer, kv_head), w.row_stride = padded * sizeof(uint16_t);
   w.out = ws.selected_partial + index * ws.q_stride + h * padded, w.out_stride = padded;
   w.max = ws.selected_max + index * c.head_count + h;
   w.sum = ws.selected_sum + index * c.head_count + h;
-  w.heads = group, w.n = n, w.dim = padded;
+  w.heads = group, w.n = bands() * n, w.rows = n, w.dim = padded;
   w.scratch = s.weigh;
   plan.kernels.weigh->fn(&w);
 }

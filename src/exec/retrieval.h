@@ -1,18 +1,20 @@
 // Attention over the few keys of a long context that matter (A2ATS, arXiv 2502.12665, with what
 // docs/retrieval.md changes).
 //
-// Far keys are scored as if all lay kFarDistance positions back: then a key's score does not depend on where
-// it lies, and the keys of a centroid (key_index.h) can be scored by their mean. A token scores the means,
-// takes the best centroids for each query head, and attends exactly to the keys that belong to them, to those
-// that lie too far from their centroids for a mean to stand for them, to the first kSinks and to the last
-// kWindow positions; to all other keys as if they were the means of theirs. All heads of a group attend to
-// what any of them wants.
+// Far keys are scored as if each were turned by what the keys of its band of distances (bands.h) are turned
+// by on average: then a key's score does not depend on where in the band it lies, and the keys that a
+// centroid (key_index.h) has there, a cell, can be scored by its mean. A token scores the means for every
+// band, takes the best cells for each query head, and attends exactly to the keys that belong to them, to
+// those that lie too far from their centroids for a mean to stand for them, to the first kSinks and to the
+// last kWindow positions; to all other keys as if they were the means of theirs. All heads of a group attend
+// to what any of them wants.
 #pragma once
 
 #include <cstdint>
 
 #include "base/thread_pool.h"
 #include "exec/attention.h"
+#include "exec/bands.h"
 #include "exec/workspace.h"
 #include "kv/cache.h"
 #include "kv/index.h"
@@ -20,20 +22,14 @@
 
 namespace minnow::exec {
 
-inline constexpr uint32_t kFarDistance = 2048, kSinks = 8, kWindow = 64;
-
-/// Positions below it are out of the window of a token at `position`.
-constexpr uint32_t far_end(uint32_t position) {
-  return position + 1 > kWindow ? position + 1 - kWindow : 0;
-}
-
 /// Decides in place of the centroids, for measurements. Threads call it for several KV heads at a time.
 class Selector {
  public:
   struct Request {
     uint32_t layer = 0, kv_head = 0, position = 0;
     const float* q = nullptr;      ///< (heads of the group, padded head_dim), rotated by the position
-    const float* far_q = nullptr;  ///< the same, rotated by kFarDistance
+    const float* far_q = nullptr;  ///< the same as the keys of the nearest band see them
+    size_t band_stride = 0;        ///< of far_q, from band to band
     kv::RowView rows;
     const uint16_t* ids = nullptr;  ///< of the keys (kv/index.h); null: the layer has no codebooks
   };
@@ -45,10 +41,10 @@ class Selector {
 struct RetrievalOptions {
   bool on = false;               ///< tokens behind at least `from` positions attend to what they select
   uint32_t from = 4096;          ///< shorter contexts are attended to whole
-  float least = 0.0075f;         ///< of all positions, that a query head takes at least
+  float least = 0.005f;          ///< of all positions, that a query head takes at least
   float fraction = 0.1f;         ///< and at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
-  float share = 3.5f;            ///< between them: keys that weigh so many times the mean key, by estimate
+  float share = 4.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
   float outliers = 0.02f;        ///< of all positions, keys farthest from their centroids: always attended to
   bool remainder = true;         ///< what is not selected enters through the means of its centroids

@@ -36,7 +36,7 @@ uint64_t rank(float score, size_t i) {
   const uint32_t ordered = std::isnan(score) ? 0 : bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
   return uint64_t{ordered} << 32 | (0xffffffffu - i);
 }
-size_t centroid_of(uint64_t rank) {
+size_t cell_of(uint64_t rank) {
   return 0xffffffffu - (rank & 0xffffffffu);
 }
 
@@ -48,40 +48,37 @@ uint16_t above_most(const uint32_t* levels, uint32_t most) {
   return static_cast<uint16_t>((level << kv::kCentroidBits) - 1);
 }
 
-void Wanted::clear(size_t centroids) {
-  centroids_ = centroids;
-  std::fill(std::begin(bits_), std::end(bits_), 0u);
-  std::fill_n(quota_, centroids, 0u);
-  std::fill_n(taken_, centroids, 0u);
+void Wanted::clear(uint32_t bands, size_t centroids) {
+  centroids_ = centroids, cells_ = bands * centroids;
+  for (uint32_t b = 0; b < bands; ++b) std::fill(std::begin(bits_[b]), std::end(bits_[b]), 0u);
+  std::fill_n(quota_, cells_, 0u);
+  std::fill_n(taken_, cells_, 0u);
 }
 
-void Wanted::take(size_t centroid, uint32_t quota) {
-  bits_[centroid / 32] |= 1u << (centroid % 32);
-  quota_[centroid] = std::max(quota_[centroid], quota);
+void Wanted::take(size_t cell, uint32_t quota) {
+  const size_t band = cell / centroids_, centroid = cell % centroids_;
+  bits_[band][centroid / 32] |= 1u << (centroid % 32);
+  quota_[cell] = std::max(quota_[cell], quota);
 }
 
 void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint64_t* ranks) {
-  size_t n = 0;
-  uint64_t keys = 0;
-  for (size_t i = 0; i < centroids_; ++i) {
-    const bool in = scores[i] >= budget.score && counts[i] != 0;  // NaN is not
-    ranks[n] = i;
-    n += in;
-    keys += in ? counts[i] : 0;
-  }
+  uint32_t keys = 0;  // of a context, so they fit
+  for (size_t i = 0; i < cells_; ++i) keys += scores[i] >= budget.score ? counts[i] : 0;  // NaN is not
   if (keys > budget.most) return take_best(scores, counts, budget.most, ranks);
   if (keys < budget.least) return take_best(scores, counts, budget.least, ranks);
-  for (size_t i = 0; i < n; ++i) take(ranks[i], kAll);
+  for (size_t i = 0; i < cells_; ++i) {
+    if (scores[i] >= budget.score && counts[i] != 0) take(i, kAll);
+  }
 }
 
 void Wanted::take_best(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
-  // Only few centroids are wanted: those well above the mean hold enough keys nearly always.
-  const Spread s = spread(scores, centroids_);
+  // Only few cells are wanted: those well above the mean hold enough keys nearly always.
+  const Spread s = spread(scores, cells_);
   size_t n = 0;
   uint32_t keys = 0;
   for (const float least : {0.5f * (s.high + s.mean), s.mean}) {
     n = keys = 0;
-    for (size_t i = 0; i < centroids_; ++i) {
+    for (size_t i = 0; i < cells_; ++i) {
       const bool in = scores[i] >= least && counts[i] != 0;  // NaN is not
       ranks[n] = i;
       n += in;
@@ -91,30 +88,31 @@ void Wanted::take_best(const float* scores, const uint32_t* counts, uint32_t mos
   }
   if (keys < most) {
     n = 0;
-    for (size_t i = 0; i < centroids_; ++i) {
+    for (size_t i = 0; i < cells_; ++i) {
       if (counts[i] != 0) ranks[n++] = i;
     }
   }
   for (size_t i = 0; i < n; ++i) ranks[i] = rank(scores[ranks[i]], ranks[i]);
   std::sort(ranks, ranks + n, std::greater<>());
   for (size_t i = 0; i < n && most > 0; ++i) {
-    const size_t centroid = centroid_of(ranks[i]);
-    const uint32_t has = counts[centroid];
-    take(centroid, has <= most ? kAll : most);
+    const size_t cell = cell_of(ranks[i]);
+    const uint32_t has = counts[cell];
+    take(cell, has <= most ? kAll : most);
     most -= std::min(has, most);
   }
 }
 
-size_t Wanted::trim(const uint16_t* ids, uint16_t above, uint32_t* list, size_t count) {
+size_t Wanted::trim(uint32_t band, const uint16_t* ids, uint16_t above, uint32_t* list, size_t count) {
   size_t to = count;
   for (size_t i = count; i-- > 0;) {  // the latest first
-    const uint16_t id = ids[list[i]], centroid = kv::centroid_of(id);
+    const uint16_t id = ids[list[i]];
+    const size_t cell = band * centroids_ + kv::centroid_of(id);
     if (id <= above) {
-      uint32_t& left = quota_[centroid];
+      uint32_t& left = quota_[cell];
       if (left == 0) continue;
       if (left != kAll) --left;
     }
-    ++taken_[centroid];
+    ++taken_[cell];
     list[--to] = list[i];
   }
   std::copy(list + to, list + count, list);

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "exec/attention.h"
+#include "exec/bands.h"
 #include "exec/float_gemm.h"
 #include "exec/quantised_linear.h"
 #include "exec/retrieval.h"
@@ -95,10 +96,12 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& sh
   a.take(w.kept, plan.masks.size());
   a.take(w.bytes_skipped, 1);
   if (shape.retrieval || shape.far_queries) {
-    a.take(w.far_q, (shape.far_queries ? rows : 1) * w.q_stride);
+    w.far_bands = bands_of(shape.far_queries ? c.max_context : context);
+    w.far_rows = shape.far_queries ? rows : 1;
+    a.take(w.far_q, w.far_bands * w.far_rows * w.q_stride);
     a.take(w.far_k, rows * w.kv_stride);
-    a.take(w.far_cosine, c.ropes.size() * w.rotary_half);
-    a.take(w.far_sine, c.ropes.size() * w.rotary_half);
+    a.take(w.far_cosine, w.far_bands * c.ropes.size() * w.rotary_half);
+    a.take(w.far_sine, w.far_bands * c.ropes.size() * w.rotary_half);
   }
   if (shape.retrieval) {
     const uint64_t pieces = most_selected_pieces(context);

@@ -25,7 +25,7 @@ struct WorkspaceShape {
   uint32_t chunk = 1, context = 1, threads = 1;
   uint32_t logit_rows = 1;   ///< rows of logits computed at a time (1 serves generation)
   bool retrieval = false;    ///< tokens select what they attend to
-  bool far_queries = false;  ///< of every token, not only of single ones
+  bool far_queries = false;  ///< of every token, as every band of the model's longest context sees them
 };
 
 /// Rows of C = chunk tokens. Strides are in floats and padded to 32; the padding stays zero, so every
@@ -33,7 +33,7 @@ struct WorkspaceShape {
 struct Workspace {
   uint32_t chunk = 0;
   size_t hidden_stride = 0, q_stride = 0, kv_stride = 0, ffn_stride = 0, embedding_stride = 0;
-  size_t rotary_half = 0, logit_rows = 0;
+  size_t rotary_half = 0, logit_rows = 0, far_bands = 0, far_rows = 0;
 
   float* hidden = nullptr;  // (C, hidden)         the residual stream
   float* normed = nullptr;  // (C, hidden)         input of a branch
@@ -81,12 +81,12 @@ struct Workspace {
   std::atomic<uint64_t>* bytes_skipped = nullptr;  // (1)             of weights, by the chunk at hand
 
   // Retrieval (retrieval.h). S = positions a token may select, N = pieces of them.
-  float* far_q = nullptr;                                  // (1 or C, heads, padded head_dim)
-  float* far_k = nullptr;                                  // (C, kv_heads, padded head_dim)
-  float *far_cosine = nullptr, *far_sine = nullptr;        // (ropes, rotary / 2)
-  uint32_t* selected = nullptr;                            // (kv_heads, selected_stride)   positions
-  uint32_t* selected_count = nullptr;                      // (kv_heads)
-  float* selected_partial = nullptr;                       // (N, heads, padded head_dim)
+  float* far_q = nullptr;                            // (far_bands, far_rows: 1 or C, heads, padded head_dim)
+  float* far_k = nullptr;                            // (C, kv_heads, padded head_dim)
+  float *far_cosine = nullptr, *far_sine = nullptr;  // (far_bands, ropes, rotary / 2)
+  uint32_t* selected = nullptr;                      // (kv_heads, selected_stride)   positions
+  uint32_t* selected_count = nullptr;                // (kv_heads)
+  float* selected_partial = nullptr;                 // (N, heads, padded head_dim)
   float *selected_max = nullptr, *selected_sum = nullptr;  // (N, heads)
   std::atomic<uint32_t>* selected_done = nullptr;          // (kv_heads)   zero between calls
   std::byte* retrieval_scratch = nullptr;                  // (threads, retrieval_scratch_bytes)

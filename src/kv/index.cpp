@@ -18,7 +18,7 @@ void Index::forget_counts() {
   if (counted_ == 0) return;
   for (uint32_t l = 0; l < shape_.layers; ++l) {
     for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
-      std::fill_n(counts(l, h), shape_.centroids, 0u);
+      std::fill_n(counts(l, h), shape_.cells(), 0u);
       std::fill_n(levels(l, h), kLevels, 0u);
     }
   }
@@ -30,8 +30,16 @@ void Index::copy_from(const Index& other, uint32_t positions) {
     for (uint32_t h = 0; h < shape_.kv_heads; ++h)
       std::memcpy(ids(l, h), other.ids(l, h), positions * sizeof(uint16_t));
   }
-  if (other.counted_ > positions || other.counted_ == 0) return forget_counts();
-  std::memcpy(counts_.data(), other.counts_.data(), shape_.counts_bytes());
+  forget_counts();
+  if (other.counted_ > positions || other.counted_ == 0) return;
+  const uint64_t cells = std::min(shape_.cells(), other.shape_.cells());  // bands beyond have no keys
+  for (uint32_t l = 0; l < shape_.layers; ++l) {
+    for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
+      std::copy_n(other.counts(l, h), cells, counts(l, h));
+      std::copy_n(other.log_counts(l, h), cells, log_counts(l, h));
+      std::copy_n(other.levels(l, h), kLevels, levels(l, h));
+    }
+  }
   std::memcpy(means_.data(), other.means_.data(), shape_.means_bytes());
   counted_ = other.counted_;
 }

@@ -1,6 +1,7 @@
 // The retrieval index: which centroid of its codebook every key belongs to and how far it lies from it, two
-// bytes a key, and of each centroid how many far keys it has and what their mean key and value are. What
-// attention reads of a long context is decided from it alone, and what it does not read is summed up by it.
+// bytes a key, and of each centroid how many far keys it has, by bands of distances, and what their mean key
+// and value are. What attention reads of a long context is decided from it alone, and what it does not read
+// is summed up by it.
 //
 // Distinct (layer, KV head) may be written and counted by distinct threads.
 #pragma once
@@ -23,11 +24,12 @@ constexpr uint32_t level_of(uint16_t id) {
 }
 
 struct IndexShape {
-  uint32_t layers = 0, kv_heads = 0, context = 0, centroids = 0, padded_dim = 0;
+  uint32_t layers = 0, kv_heads = 0, context = 0, centroids = 0, padded_dim = 0, bands = 1;
 
   uint64_t places() const { return uint64_t{layers} * kv_heads; }
   uint64_t ids_bytes() const { return places() * context * sizeof(uint16_t); }
-  uint64_t counts_bytes() const { return places() * (centroids * 2 + kLevels) * sizeof(uint32_t); }
+  uint64_t cells() const { return uint64_t{bands} * centroids; }
+  uint64_t counts_bytes() const { return places() * (cells() * 2 + kLevels) * sizeof(uint32_t); }
   uint64_t means_bytes() const { return places() * centroids * 2 * padded_dim * sizeof(uint16_t); }
   uint64_t bytes() const { return ids_bytes() + counts_bytes() + means_bytes(); }
 };
@@ -44,21 +46,22 @@ class Index {
   uint16_t* ids(uint32_t layer, uint32_t kv_head) const {
     return ids_.as<uint16_t>() + place(layer, kv_head) * shape_.context;
   }
-  /// Far keys of each centroid, [centroids].
+  /// Cells: the far keys of each centroid by band, (bands, centroids).
   uint32_t* counts(uint32_t layer, uint32_t kv_head) const {
-    return counts_.as<uint32_t>() + place(layer, kv_head) * (shape_.centroids * 2 + kLevels);
+    return counts_.as<uint32_t>() + place(layer, kv_head) * (shape_.cells() * 2 + kLevels);
   }
-  /// Their logarithms, base 2, [centroids], kept because every token weighs all centroids and changes the
-  /// count of one; of 0 they are not set.
+  /// Their logarithms, base 2, likewise, kept because every token weighs all cells and changes few; of 0 they
+  /// are not set.
   float* log_counts(uint32_t layer, uint32_t kv_head) const {
-    return reinterpret_cast<float*>(counts(layer, kv_head) + shape_.centroids);
+    return reinterpret_cast<float*>(counts(layer, kv_head) + shape_.cells());
   }
   /// Far keys of each level, [kLevels].
   uint32_t* levels(uint32_t layer, uint32_t kv_head) const {
-    return counts(layer, kv_head) + shape_.centroids * 2;
+    return counts(layer, kv_head) + shape_.cells() * 2;
   }
-  /// Means of those keys before rotation, f16, in panels as kernels/score takes them: element (centroid, d)
-  /// at (centroid / 16 * padded_dim + d) * 16 + centroid % 16. Of centroids without keys any finite numbers.
+  /// Means of a centroid's far keys before rotation, f16, in panels as kernels/score takes them: element
+  /// (centroid, d) at (centroid / 16 * padded_dim + d) * 16 + centroid % 16. Of centroids without keys any
+  /// finite numbers.
   uint16_t* mean_keys(uint32_t layer, uint32_t kv_head) const {
     return means_.as<uint16_t>() + place(layer, kv_head) * shape_.centroids * 2 * shape_.padded_dim;
   }
@@ -71,7 +74,7 @@ class Index {
   void set_counted(uint32_t positions) { counted_ = positions; }
   /// Nothing is counted any more.
   void forget_counts();
-  /// Takes over what another of the same shape, context apart, says of its first `positions`.
+  /// Takes over what another of the same shape, context and bands apart, says of its first `positions`.
   void copy_from(const Index& other, uint32_t positions);
 
  private:

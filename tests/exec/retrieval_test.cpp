@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <complex>
+#include <map>
 #include <set>
 
 #include "base/checked.h"
@@ -27,7 +29,7 @@ struct Opened {
         plan(std::move(model::Plan::create(*model.weights, isa, exec::float_gemm_available())).value()) {}
 
   exec::Decoder decoder(const exec::RetrievalOptions& retrieval, uint32_t chunk = 64,
-                        kv::Type kv = kv::Type::f32, uint32_t context = 512,
+                        kv::Type kv = kv::Type::f32, uint32_t context = 1024,
                         exec::Probe* probe = nullptr) const {
     exec::DecoderOptions o;
     o.context = context, o.chunk = chunk, o.kv = kv, o.retrieval = retrieval, o.probe = probe;
@@ -206,6 +208,13 @@ double dot(const float* a, const std::vector<double>& b) {
   return sum;
 }
 
+/// The far query as the keys of position p see it.
+const float* query_for(const exec::Selector::Request& r, uint32_t p) {
+  uint32_t band = 0;
+  while (band + 1 < exec::kMostBands && r.position - p >= exec::kBands[band + 1]) ++band;
+  return r.far_q + band * r.band_stride;
+}
+
 /// Takes what the definition says: the best keys by far query times mean of the centroid's keys; so many, or
 /// where a share is given all that weigh so many times the mean key, the weight of far keys estimated.
 class ByDefinition : public exec::Selector {
@@ -218,19 +227,20 @@ class ByDefinition : public exec::Selector {
     const Far far(o_, r, end);
     std::set<uint32_t> keys;
     for (size_t g = 0; g < c.group_size(); ++g) {
-      std::vector<double> scores(o_.plan.centroids, -INFINITY);
-      for (uint16_t i = 0; i < scores.size(); ++i) {
-        const auto mean = far.mean(far.keys, i, first);
-        if (!mean.empty()) scores[i] = dot(r.far_q + g * padded, mean);
+      std::map<uint16_t, std::vector<double>> means;
+      std::vector<double> scores(end, -INFINITY);  // of positions
+      for (uint32_t p = first; p < end; ++p) {
+        auto& mean = means[far.ids[p]];
+        if (mean.empty()) mean = far.mean(far.keys, far.ids[p], first);
+        scores[p] = dot(query_for(r, p) + g * padded, mean);
       }
       std::vector<uint32_t> order;
       for (uint32_t p = first; p < end; ++p) order.push_back(p);
       std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-        const uint16_t x = far.ids[a], y = far.ids[b];
-        return x == y ? a > b : scores[x] > scores[y];
+        return scores[a] == scores[b] ? a > b : scores[a] > scores[b];
       });
       auto most = static_cast<size_t>(fraction_ * static_cast<float>(r.position + 1));
-      if (share_ > 0.0) most = enough(r, g, far, scores, first, end);
+      if (share_ > 0.0) most = enough(r, g, scores, first, end);
       keys.insert(order.begin(), order.begin() + static_cast<long>(std::min(most, order.size())));
     }
     std::copy(keys.begin(), keys.end(), list);
@@ -239,7 +249,7 @@ class ByDefinition : public exec::Selector {
 
  private:
   /// How many far keys weigh enough, if what is near counts exactly and far keys as their centroids' means.
-  size_t enough(const Request& r, size_t g, const Far& far, const std::vector<double>& scores, uint32_t first,
+  size_t enough(const Request& r, size_t g, const std::vector<double>& scores, uint32_t first,
                 uint32_t end) const {
     const model::Config& c = *o_.plan.config;
     const float* q = r.q + g * round_up(size_t{c.head_dim}, size_t{32});
@@ -247,11 +257,10 @@ class ByDefinition : public exec::Selector {
     double total = 0.0;
     for (uint32_t p = 0; p <= r.position; ++p) {
       const auto* k = reinterpret_cast<const float*>(r.rows.k + p * r.rows.row_stride);
-      total += weight(p >= first && p < end ? scores[far.ids[p]] : dot(q, {k, k + c.head_dim}));
+      total += weight(p >= first && p < end ? scores[p] : dot(q, {k, k + c.head_dim}));
     }
     size_t n = 0;
-    for (uint32_t p = first; p < end; ++p)
-      n += weight(scores[far.ids[p]]) >= share_ * total / (r.position + 1.0);
+    for (uint32_t p = first; p < end; ++p) n += weight(scores[p]) >= share_ * total / (r.position + 1.0);
     return n;
   }
   const Opened& o_;
@@ -273,9 +282,56 @@ struct Common {
   }
 };
 
+/// Far queries are q turned by what the keys of their bands turn by on average.
+class MeanTurns : public exec::Selector {
+ public:
+  explicit MeanTurns(const Opened& o) : o_(o) {}
+  size_t select(const Request& r, uint32_t, uint32_t, uint32_t*) override {
+    const model::Config& c = *o_.plan.config;
+    const format::Rope& rope = *o_.plan.layers[r.layer].weights->rope;
+    const size_t padded = round_up(size_t{c.head_dim}, size_t{32}), half = c.rotary_dim / 2;
+    for (uint32_t band = 0; band < exec::bands_of(r.position + 1); ++band) {
+      const uint32_t first = exec::kBands[band];
+      const uint32_t end =
+          band + 1 < exec::kMostBands ? std::min(exec::kBands[band + 1], r.position + 1) : r.position + 1;
+      for (size_t j = 0; j < half; ++j) {
+        std::complex<double> turn;
+        for (uint32_t d = first; d < end; ++d)
+          turn += std::polar(1.0 / (end - first), double{rope.inv_freq[j]} * (d - double{r.position}));
+        for (size_t g = 0; g < c.group_size(); ++g) {
+          const float *q = r.q + g * padded, *far = r.far_q + band * r.band_stride + g * padded;
+          const auto want = turn * std::complex<double>(q[j], q[j + half]);
+          worst = std::max(worst, std::abs(want - std::complex<double>(far[j], far[j + half])));
+          largest = std::max(largest, std::abs(std::complex<double>(q[j], q[j + half])));
+        }
+      }
+      ++bands;
+    }
+    return 0;
+  }
+  double worst = 0.0, largest = 0.0;
+  size_t bands = 0;
+
+ private:
+  const Opened& o_;
+};
+
+TEST(Retrieval, FarQueriesTurnByTheMeanOfTheirBands) {
+  const Opened o(tiny_with_codebooks());
+  for (const size_t n : {80, 512, 513, 600}) {
+    MeanTurns turns(o);
+    auto options = selecting(0.1f, static_cast<uint32_t>(n - 1));
+    options.selector = &turns;
+    auto d = o.decoder(options, 256, kv::Type::f32, 1024);
+    run(d, some_tokens(n), n - 1);
+    EXPECT_EQ(turns.bands, o.plan.layers.size() * o.plan.config->kv_head_count * (n > 512 ? 2 : 1));
+    EXPECT_LT(turns.worst, 1e-4 * turns.largest) << n;  // angles of rotations are rounded to f32
+  }
+}
+
 TEST(Retrieval, HeadsTakeTheKeysThatWeighEnough) {
   const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(300);
+  const auto tokens = some_tokens(700);
   size_t before = SIZE_MAX;
   for (const float share : {1.0f, 1.5f, 2.0f}) {
     auto options = selecting(1.0f);
@@ -284,7 +340,7 @@ TEST(Retrieval, HeadsTakeTheKeysThatWeighEnough) {
     ByDefinition definition(o, 0.0f, double{share});
     options.selector = &definition;
     auto defined = o.decoder(options);
-    run(own, tokens, 290), run(defined, tokens, 290);
+    run(own, tokens, 690), run(defined, tokens, 690);
     const Common far(own, defined, o.plan.config->kv_head_count);
     EXPECT_GT(far.b, 10u);
     EXPECT_LT(far.b, before) << "a higher share takes fewer";
@@ -296,14 +352,14 @@ TEST(Retrieval, HeadsTakeTheKeysThatWeighEnough) {
 
 TEST(Retrieval, SelectsByFarQueryTimesMeanOfTheCentroidsKeys) {
   const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(300);
+  const auto tokens = some_tokens(700);
   auto options = selecting(0.1f);
   options.remainder = false;
   auto own = o.decoder(options);
   ByDefinition definition(o, options.fraction);
   options.selector = &definition;
   auto defined = o.decoder(options);
-  run(own, tokens, 290), run(defined, tokens, 290);
+  run(own, tokens, 690), run(defined, tokens, 690);
   // Means are rounded to f16, so that some keys at the border may differ.
   const Common far(own, defined, o.plan.config->kv_head_count);
   EXPECT_GT(static_cast<double>(far.both), 0.95 * static_cast<double>(far.b));
@@ -351,13 +407,14 @@ class Reference : public exec::Selector {
       }
       Far counted = far;
       counted.ids.resize(end);
-      for (uint16_t id = 0; id < o_.plan.centroids; ++id) {
-        double left = 0.0;
-        for (uint32_t p = exec::kSinks; p < end; ++p)
-          left += far.ids[p] == id && !std::binary_search(list.begin(), list.end(), p);
-        if (left == 0.0) continue;
-        add(dot(r.far_q + g * padded, counted.mean(far.keys, id, exec::kSinks)), left,
-            counted.mean(far.values, id, exec::kSinks));
+      std::map<uint16_t, std::pair<std::vector<double>, std::vector<double>>> means;
+      for (uint32_t p = exec::kSinks; p < end; ++p) {
+        if (std::binary_search(list.begin(), list.end(), p)) continue;
+        const uint16_t id = far.ids[p];
+        auto& [key, value] = means[id];
+        if (key.empty()) key = counted.mean(far.keys, id, exec::kSinks);
+        if (value.empty()) value = counted.mean(far.values, id, exec::kSinks);
+        add(dot(query_for(r, p) + g * padded, key), 1.0, value);
       }
       const size_t head = r.kv_head * c.group_size() + g;
       for (size_t i = 0; i < sum.size(); ++i) out[head * c.head_dim + i] = static_cast<float>(sum[i] / total);
@@ -373,24 +430,24 @@ class Reference : public exec::Selector {
 
 TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(400);
+  const auto tokens = some_tokens(700);
   FirstLayer seen(o.plan.config->kv_head_count);
   exec::DecoderOptions options;
-  options.context = 512, options.kv = kv::Type::f32, options.retrieval = selecting(0.05f);
+  options.context = 1024, options.kv = kv::Type::f32, options.retrieval = selecting(0.05f);
   options.retrieval.outliers = 0.03f;  // taken out of centroids that are not: these stand for one key less
   options.probe = &seen;
   auto own = std::move(exec::Decoder::create(o.plan, *o.model.pool, options)).value();
-  run(own, {tokens.begin(), tokens.end() - 1}, 300);
+  run(own, {tokens.begin(), tokens.end() - 1}, 600);
   seen.decoder = &own;
   decode(own, std::span(tokens).last(1));
-  ASSERT_EQ(own.index().counted(), exec::far_end(399));
+  ASSERT_EQ(own.index().counted(), exec::far_end(699));
 
   // The first layer sees nothing of what others attended to.
   Reference reference(o, seen);
-  auto other = selecting(0.05f, 399);
+  auto other = selecting(0.05f, 699);
   other.selector = &reference;
   auto defined = o.decoder(other, 256);
-  run(defined, tokens, 300);
+  run(defined, tokens, 600);
   std::vector<float> out(seen.out.begin(), seen.out.begin() + static_cast<long>(reference.out.size()));
   EXPECT_LT(relative_difference(out, reference.out), 2e-3);  // f16
   // It is no small part that enters so.
@@ -399,7 +456,7 @@ TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   without.retrieval.remainder = false;
   seen.decoder = nullptr;
   auto bare = std::move(exec::Decoder::create(o.plan, *o.model.pool, without)).value();
-  run(bare, {tokens.begin(), tokens.end() - 1}, 300);
+  run(bare, {tokens.begin(), tokens.end() - 1}, 600);
   seen.decoder = &bare;
   decode(bare, std::span(tokens).last(1));
   EXPECT_GT(relative_difference({seen.out.begin(), seen.out.begin() + static_cast<long>(out.size())}, with),
@@ -510,8 +567,8 @@ TEST(Retrieval, BeginsWhereItWasTold) {
   EXPECT_EQ(late.retrieval_counts().tokens, 0u);
   decode(late, std::span(tokens).subspan(150));
   EXPECT_EQ(late.retrieval_counts().tokens, 50u);
-  EXPECT_FALSE(o.decoder(selecting(0.05f, 512)).has_index()) << "no context of this session is long enough";
-  EXPECT_EQ(o.decoder(selecting(0.05f, 512)).index_bytes(), 0u);
+  EXPECT_FALSE(o.decoder(selecting(0.05f, 1024)).has_index()) << "no context of this session is long enough";
+  EXPECT_EQ(o.decoder(selecting(0.05f, 1024)).index_bytes(), 0u);
 }
 
 TEST(Retrieval, EveryInstructionSetSelectsAlike) {

@@ -59,15 +59,15 @@ std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
 
 std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget, uint16_t above = 0xffff) {
   Wanted wanted;
-  wanted.clear(c.centroids);
+  wanted.clear(1, c.centroids);
   std::vector<uint64_t> ranks(c.centroids);
   for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, ranks.data());
   std::vector<uint32_t> list;
   for (uint32_t i = 0; i < c.ids.size(); ++i) {
     const uint16_t id = kv::centroid_of(c.ids[i]);
-    if (c.ids[i] > above || (wanted.bits()[id / 32] >> (id % 32) & 1) != 0) list.push_back(i);
+    if (c.ids[i] > above || (wanted.bits(0)[id / 32] >> (id % 32) & 1) != 0) list.push_back(i);
   }
-  list.resize(wanted.trim(c.ids.data(), above, list.data(), list.size()));
+  list.resize(wanted.trim(0, c.ids.data(), above, list.data(), list.size()));
   std::vector<uint32_t> taken(c.centroids);
   for (const uint32_t i : list) ++taken[kv::centroid_of(c.ids[i])];
   for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.taken(i), taken[i]) << i;
@@ -161,11 +161,14 @@ TEST(RetrievalIndex, CopiesAndForgets) {
   index.levels(1, 2)[63] = 9;
   index.counts(1, 2)[5] = 3, index.mean_values(1, 2)[5 * 32 + 1] = 77;
   index.set_counted(30);
-  auto copy = std::move(kv::Index::create({2, 3, 200, 16, 32})).value();
+  auto copy = std::move(kv::Index::create({2, 3, 200, 16, 32, 3})).value();
+  copy.counts(1, 2)[16] = 4;  // of a band that the other does not have
+  copy.set_counted(20);
   copy.copy_from(index, 100);
   EXPECT_TRUE(std::equal(index.ids(1, 2), index.ids(1, 2) + 100, copy.ids(1, 2)));
   EXPECT_EQ(copy.counted(), 30u);
   EXPECT_EQ(copy.counts(1, 2)[5], 3u);
+  EXPECT_EQ(copy.counts(1, 2)[16], 0u);
   EXPECT_EQ(copy.levels(1, 2)[63], 9u);
   EXPECT_EQ(copy.mean_values(1, 2)[5 * 32 + 1], 77u);
   copy.copy_from(index, 29);  // more was counted than is taken over

@@ -131,11 +131,13 @@ class Weigh : public kernel_test::KernelTest<WeighKernel> {
     std::function<float(size_t g, size_t m)> x;
     std::function<float(size_t m)> bias;
     size_t rows = SIZE_MAX;  // of v that there are: the others may not be read
+    size_t period = 0;       // scores that far apart count the same row; 0: none do
   };
   /// What lies in args is readable and writable to its end, no further.
   void check(const Case& c) {
     SCOPED_TRACE(testing::Message() << "heads " << c.heads << " n " << c.n << " dim " << c.dim);
-    const size_t x_stride = c.n + 3, row = c.dim + 7, out_stride = c.dim + 5, rows = std::min(c.rows, c.n);
+    const size_t x_stride = c.n + 3, row = c.dim + 7, out_stride = c.dim + 5;
+    const size_t period = c.period == 0 ? c.n : c.period, rows = std::min(c.rows, period);
     Guarded<float> x(last_of(c.heads, x_stride, c.n)), bias(c.n), out(last_of(c.heads, out_stride, c.dim));
     Guarded<float> max(c.heads), sum(c.heads);
     Guarded<uint16_t> v(rows == 0 ? 0 : last_of(rows, row, c.dim));
@@ -158,8 +160,8 @@ class Weigh : public kernel_test::KernelTest<WeighKernel> {
       bias[m] = c.bias(m);
       for (size_t g = 0; g < c.heads; ++g) x[g * x_stride + m] = c.x(g, m);
     }
-    WeighArgs args{x.data(),   x_stride,   c.unit,     bias.data(), v.data(), row * 2, out.data(),
-                   out_stride, max.data(), sum.data(), c.heads,     c.n,      c.dim,   scratch.data()};
+    WeighArgs args{x.data(),   x_stride,   c.unit,  bias.data(), v.data(), row * 2, out.data(),    out_stride,
+                   max.data(), sum.data(), c.heads, c.n,         period,   c.dim,   scratch.data()};
     GetParam().fn(&args);
     for (size_t g = 0; g < c.heads; ++g) {
       std::vector<double> w(c.n), want(c.dim), sizes(c.dim);
@@ -173,8 +175,8 @@ class Weigh : public kernel_test::KernelTest<WeighKernel> {
       for (size_t m = 0; m < c.n; ++m) {
         w[m] = w[m] == -INFINITY ? 0 : std::exp2(w[m] - top);
         total += w[m];
-        for (size_t d = 0; d < c.dim && m < rows; ++d) {
-          const double product = w[m] * values[m * c.dim + d];
+        for (size_t d = 0; d < c.dim && m % period < rows; ++d) {
+          const double product = w[m] * values[m % period * c.dim + d];
           want[d] += product, sizes[d] += std::abs(product);
         }
       }
@@ -221,6 +223,22 @@ TEST_P(Weigh, MaxAndSumAlone) {
       Case c = normal(heads, n, 0);
       c.rows = 0;
       check(c);
+    }
+  }
+}
+
+TEST_P(Weigh, SeveralScoresOfARow) {
+  for (const size_t heads : kHeadCounts) {
+    for (const size_t times : {2, 3, 4}) {
+      for (const size_t period : {16, 48, 528}) {
+        Case c = normal(heads, times * period, 64);
+        c.period = period;
+        check(c);
+        // Rows that weigh nothing but for their last score, and those that never do.
+        c.rows = 32;
+        c.bias = [&](size_t m) { return m / period + 1 == times && m % period < 32 ? 1.0f : -INFINITY; };
+        check(c);
+      }
     }
   }
 }
@@ -320,8 +338,8 @@ TEST_P(Weigh, HeadsDoNotDependOnOthers) {
       const bool here = (i / n + i % n / 16) % 3 == 0 || random.integer(0, 200) == 0;
       x[i] = here ? random.normal() : -500.0f;
     }
-    WeighArgs args{x.data(), n,          1,          bias.data(), v.data(), dim * 2, out.data(),
-                   dim,      max.data(), sum.data(), heads,       n,        dim,     scratch.data()};
+    WeighArgs args{x.data(),   n,          1,     bias.data(), v.data(), dim * 2, out.data(),    dim,
+                   max.data(), sum.data(), heads, n,           n,        dim,     scratch.data()};
     GetParam().fn(&args);
     args.heads = 1, args.out = alone.data();
     for (size_t g = 0; g < heads; ++g, args.x += n) {
@@ -351,8 +369,8 @@ TEST_P(Weigh, NotNumbersStayWithTheirHead) {
       for (float& value : x) value = random.normal();
       std::fill(v.begin(), v.end(), (uint16_t)0x3c00);
       x[2 * n + at] = odd;
-      const WeighArgs args{x.data(), n,          1,          bias.data(), v.data(), dim * 2, out.data(),
-                           dim,      max.data(), sum.data(), heads,       n,        dim,     scratch.data()};
+      const WeighArgs args{x.data(),   n,          1,     bias.data(), v.data(), dim * 2, out.data(),    dim,
+                           max.data(), sum.data(), heads, n,           n,        dim,     scratch.data()};
       GetParam().fn(&args);
       for (size_t g = 0; g < heads; ++g) {
         for (size_t d = 0; d < dim; ++d) {
