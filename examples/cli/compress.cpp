@@ -223,7 +223,7 @@ void run_compress(const Options& o) {
   const bool sparse = o.sparsity >= 0.0;
   const minnow::compress::SparsityOptions s = sparsity_settings(o, stage_bars());
   const minnow::compress::CodebookOptions books = codebook_settings(o, stage_bars());
-  const minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
+  minnow::compress::Additions additions{sparse ? &s : nullptr, o.retrieval ? &books : nullptr};
   minnow::compress::BudgetReport whole;
   if (!std::filesystem::is_directory(o.input) && is_mnw(o.input)) {
     if (additions.none() || o.budget() || o.width != 0 || o.bits != 0.0) {
@@ -246,6 +246,9 @@ void run_compress(const Options& o) {
   std::signal(SIGTERM, [](int) { interrupted = 1; });
   if (o.budget()) {
     m.progress = stage_bars();
+    const auto bytes = static_cast<uint64_t>(o.bits * static_cast<double>(imported->parameters) / 8.0);
+    if (!o.no_retrieval && minnow::compress::codebooks_by_default(*imported, books, bytes))
+      additions.codebooks = &books;
     auto report = minnow::compress::compress_to_budget(*imported, m, c, additions, o.output);
     m.progress = nullptr;
     if (!report.ok()) throw Failure{report.status().message()};
@@ -327,7 +330,11 @@ void add_compress(CLI::App& app) {
   sub->add_option("--chat-format", o->chat_format, "chat format, where the template is not recognised");
   auto* retrieval = sub->add_flag("--retrieval", o->retrieval,
                                   "codebooks for attending to the few keys of a long context that matter");
-  sub->add_flag("--no-retrieval", o->no_retrieval, "no such codebooks")->excludes(retrieval);
+  sub->add_flag(
+         "--no-retrieval", o->no_retrieval,
+         "no such codebooks; else --bits adds them where the context is long and they are small beside "
+         "the file")
+      ->excludes(retrieval);
   sub->add_option("--centroids", o->centroids, "of a codebook: a multiple of 16, at most 1024 (default)");
   sub->add_option("--codebook-metric", o->codebook_metric,
                   "keep what queries see of keys (default), or all directions alike, for comparison")

@@ -155,5 +155,26 @@ TEST_F(CodebookFiles, NumbersThatCannotBeAreRefused) {
   EXPECT_FALSE(MappedFile::open(dir_.file("no.mnw")).ok()) << "nothing half written stays behind";
 }
 
+TEST(CodebooksByDefault, WhereTheyMatterAndAreSmall) {
+  ImportedModel m;
+  m.config.head_dim = 64, m.config.kv_head_count = 8, m.config.max_context = 131072;
+  m.layers.resize(16);
+  CodebookOptions o;
+  const uint64_t book = 1024 * (64 + 2) + 64 * 64 * 4 + 64 * 4, all = 16 * 8 * book;
+  EXPECT_FALSE(codebooks_by_default(m, o, 50 * all));
+  EXPECT_TRUE(codebooks_by_default(m, o, 50 * all + 50));
+  o.tokens = 16 * 1024 - 1;
+  EXPECT_FALSE(codebooks_by_default(m, o, 100 * all)) << "too little text";
+  o.tokens = 16 * 1024;
+  EXPECT_TRUE(codebooks_by_default(m, o, 100 * all));
+  m.config.max_context = 8191;
+  EXPECT_FALSE(codebooks_by_default(m, o, 100 * all));
+  m.config.max_context = 8192;
+  for (size_t l = 0; l < 15; ++l) m.layers[l].sliding_window = 512;
+  EXPECT_TRUE(codebooks_by_default(m, o, 50 * 8 * book + 50));
+  m.layers[15].sliding_window = 512;
+  EXPECT_FALSE(codebooks_by_default(m, o, 100 * all)) << "nothing to retrieve from";
+}
+
 }  // namespace
 }  // namespace minnow::testing

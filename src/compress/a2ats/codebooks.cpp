@@ -323,6 +323,18 @@ Result<CompressReport> write_with_codebooks(const OpenModel& model, const std::v
 
 }  // namespace
 
+bool codebooks_by_default(const ImportedModel& model, const CodebookOptions& options, uint64_t file_bytes) {
+  const format::Config& c = model.config;
+  const uint64_t dim = c.head_dim, padded = round_up(dim, uint64_t{format::kChannelPadding});
+  const uint64_t centre = padded + ceil_div(padded, uint64_t{128}) * sizeof(uint16_t);
+  const uint64_t book = options.centroids * centre + dim * padded * sizeof(float) + dim * sizeof(float);
+  const auto layers =
+      static_cast<uint64_t>(std::count_if(model.layers.begin(), model.layers.end(),
+                                          [](const ImportedLayer& l) { return l.sliding_window == 0; }));
+  return layers > 0 && c.max_context >= 8192 && layers * c.kv_head_count * book < file_bytes / 50 &&
+         options.tokens >= 16 * options.centroids;
+}
+
 bool wants_codebook(const format::Layer& layer) {
   return layer.sliding_window == 0;
 }

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "compress/compress.h"
+#include "compress/imported_model.h"
 #include "compress/mlwq/model_weights.h"
 #include "format/container.h"
 
@@ -32,6 +33,11 @@ struct CodebookOptions {
 
 /// Whether a layer of this model could have codebooks: it attends to all positions.
 bool wants_codebook(const format::Layer& layer);
+
+/// Whether a file of so many bytes gets codebooks unasked, where calibration runs anyway: the model's context
+/// is long enough for them to matter (8,192), they take less than a fiftieth of the file, and there are 16
+/// tokens of text for every centroid.
+bool codebooks_by_default(const ImportedModel& model, const CodebookOptions& options, uint64_t file_bytes);
 
 /// Finds codebooks for the model in `input` (a .mnw file, with its weights as quantised) and writes it to
 /// `output` with them, all else untouched; codebooks it had are replaced. Errors: a number of centroids that
