@@ -256,16 +256,25 @@ static void fill_mean_rope(const format::Rope& rope, uint32_t context, uint32_t 
   }
 }
 
-void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t longest) {
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position) {
   const auto& ropes = plan.config->ropes;
-  for (uint32_t band = 0; band < ws.far_bands; ++band) {
-    const uint32_t first = kBands[band];
-    const uint32_t whole = band + 1 < kMostBands ? kBands[band + 1] : UINT32_MAX;
-    const uint32_t end = longest >= first && longest < whole ? longest + 1 : whole;
+  for (uint32_t band = 0; band < bands_of(position + 1); ++band) {
+    const uint32_t end = band + 1 < kMostBands ? std::min(kBands[band + 1], position + 1) : position + 1;
+    if (end <= kBands[band]) continue;  // all is in the window
     for (size_t r = 0; r < ropes.size(); ++r) {
       const size_t at = (band * ropes.size() + r) * ws.rotary_half;
-      fill_mean_rope(ropes[r], context, first, end, ws.rotary_half, ws.far_cosine + at, ws.far_sine + at);
+      fill_mean_rope(ropes[r], context, kBands[band], end, ws.rotary_half, ws.far_cosine + at,
+                     ws.far_sine + at);
     }
+  }
+}
+
+void fill_far_rope_tables_at(const model::Plan& plan, const Workspace& ws, uint32_t context,
+                             uint32_t distance) {
+  const auto& ropes = plan.config->ropes;
+  for (size_t r = 0; r < ropes.size(); ++r) {
+    const size_t at = r * ws.rotary_half;
+    fill_rope(ropes[r], context, distance, ws.rotary_half, ws.far_cosine + at, ws.far_sine + at);
   }
 }
 

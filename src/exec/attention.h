@@ -53,8 +53,11 @@ void attend(const model::Plan& plan, const Workspace& ws, ThreadPool& pool, cons
 /// Fills the cosine and sine tables of every rope for the chunk's positions. `context` is the session's: it
 /// decides between the frequencies of a long-context rope.
 void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, const Chunk& chunk);
-/// ws.far_cosine and ws.far_sine, for every band and rope: means over the distances of a band up to
-/// `longest`, over all of it where that is shorter than where it begins.
-void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t longest);
+/// ws.far_cosine and ws.far_sine, for every band that a token at `position` has, and every rope: means over
+/// the distances of the band.
+void fill_far_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t context, uint32_t position);
+/// Those of the first band, of one distance alone.
+void fill_far_rope_tables_at(const model::Plan& plan, const Workspace& ws, uint32_t context,
+                             uint32_t distance);
 
 }  // namespace minnow::exec

@@ -7,6 +7,9 @@
 
 namespace minnow::exec {
 
+/// Where calibration sees keys from: far back, as A2ATS has it.
+inline constexpr uint32_t kFarDistance = 2048;
+
 /// Always attended to: the first positions, and the last.
 inline constexpr uint32_t kSinks = 8, kWindow = 64;
 

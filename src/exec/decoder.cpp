@@ -63,7 +63,7 @@ Result<Decoder> Decoder::create(const model::Plan& plan, ThreadPool& pool, const
     MINNOW_ASSIGN(d.retrieval_.index, kv::Index::create(index_shape(plan, options.context)));
   }
   d.retrieval_.options = options.retrieval;
-  if (ws.far_queries) fill_far_rope_tables(plan, d.ws_, options.context, c.max_context - 1);
+  if (ws.far_queries) fill_far_rope_tables_at(plan, d.ws_, options.context, kFarDistance);
   const kv::Shape shape{static_cast<uint32_t>(plan.layers.size()) * options.sequences, c.kv_head_count,
                         c.head_dim, options.context, options.kv};
   d.sequences_ = options.sequences;
@@ -328,14 +328,11 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
   const bool indexed = has_index() && !l.centroid_bias.empty();
   const bool selects = indexed && selects_ && layer >= retrieval_.options.dense_layers;
   const bool far = probe_ != nullptr && probe_->wants_far();
-  const auto bands = static_cast<uint32_t>(far ? ws_.far_bands : selects ? bands_of(position_ + 1) : 0);
+  const uint32_t bands = far ? 1 : selects ? bands_of(position_ + 1) : 0;
   rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, bands});
   if (far) {
     probe_->see(layer, Probe::Place::far_key, ws_.far_k, ws_.kv_stride, m);
-    for (size_t band = 0; band < ws_.far_bands; ++band) {
-      const float* q = ws_.far_q + band * ws_.far_rows * ws_.q_stride;
-      probe_->see(layer, Probe::Place::far_query, q, ws_.q_stride, m);
-    }
+    probe_->see(layer, Probe::Place::far_query, ws_.far_q, ws_.q_stride, m);
   }
   if (indexed) index_keys(*plan_, ws_, *pool_, retrieval_.index, layer, chunk);
   if (selects) {

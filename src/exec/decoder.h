@@ -37,8 +37,7 @@ class Probe {
     up,             ///< W_up x; gated FFNs only
     inner,          ///< input of down
     far_key,        ///< keys before rotation, (rows, KV heads * padded head_dim); where wants_far() says so
-    far_query       ///< queries as far keys see them, (rows, heads * padded head_dim), once for every band
-                    ///< (bands.h); likewise
+    far_query       ///< queries kFarDistance behind the key, (rows, heads * padded head_dim); likewise
   };
   virtual bool wants_far() const { return false; }
   virtual ~Probe() = default;

@@ -96,7 +96,7 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& sh
   a.take(w.kept, plan.masks.size());
   a.take(w.bytes_skipped, 1);
   if (shape.retrieval || shape.far_queries) {
-    w.far_bands = bands_of(shape.far_queries ? c.max_context : context);
+    w.far_bands = bands_of(context);
     w.far_rows = shape.far_queries ? rows : 1;
     a.take(w.far_q, w.far_bands * w.far_rows * w.q_stride);
     a.take(w.far_k, rows * w.kv_stride);

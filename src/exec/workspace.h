@@ -25,7 +25,7 @@ struct WorkspaceShape {
   uint32_t chunk = 1, context = 1, threads = 1;
   uint32_t logit_rows = 1;   ///< rows of logits computed at a time (1 serves generation)
   bool retrieval = false;    ///< tokens select what they attend to
-  bool far_queries = false;  ///< of every token, as every band of the model's longest context sees them
+  bool far_queries = false;  ///< of every token, kFarDistance back, for calibration
 };
 
 /// Rows of C = chunk tokens. Strides are in floats and padded to 32; the padding stays zero, so every
