@@ -38,9 +38,9 @@ void RunOptions::add_to(CLI::App& app) {
   app.add_option("--sparsity-scale", sparsity_scale, "factor on all thresholds; less keeps more")
       ->check(CLI::Range(0.0f, 1e6f));
   app.add_option("--retrieval", retrieval,
-                 "attend to the few keys of a long context that matter most (default: off; auto: where the "
-                 "model has codebooks)")
-      ->check(CLI::IsMember({"auto", "on", "off"}));
+                 "attend to the few keys of a long context that matter most (default: where the model has "
+                 "codebooks)")
+      ->check(CLI::IsMember({"on", "off"}));
   app.add_option("--retrieval-from", retrieval_from, "positions up to which a token attends to all of them");
   app.add_option("--top-k-fraction", retrieval_fraction,
                  "of all positions, that each query head takes at most")
@@ -78,9 +78,9 @@ Session RunOptions::session(const Model& m, uint32_t wanted) const {
                                    : MINNOW_SPARSITY_AUTO;
   p.sparsity_scale = sparsity_scale;
   p.sparsity_prompts = mask_prompts ? 1 : 0;
-  p.retrieval = retrieval == "on"     ? MINNOW_RETRIEVAL_ON
-                : retrieval == "auto" ? MINNOW_RETRIEVAL_AUTO
-                                      : MINNOW_RETRIEVAL_OFF;
+  p.retrieval = retrieval == "on"    ? MINNOW_RETRIEVAL_ON
+                : retrieval == "off" ? MINNOW_RETRIEVAL_OFF
+                                     : MINNOW_RETRIEVAL_AUTO;
   p.retrieval_from = retrieval_from;
   p.retrieval_fraction = retrieval_fraction;
   p.retrieval_budget = retrieval_budget;

@@ -198,11 +198,11 @@ typedef struct minnow_session_params {
                    session of a model to do so measures, for some milliseconds, when that saves time */
   float sparsity_scale; /* of all thresholds, at least 0: less keeps more. default 1 */
   int sparsity_prompts; /* leave out in prompts too, which saves nothing: for measuring loss. default 0 */
-  minnow_retrieval retrieval; /* default MINNOW_RETRIEVAL_OFF: it can lose what only one key of a long text
-                                 says (docs/retrieval.md has how often). On, tokens that come one at a time,
-                                 behind at least retrieval_from others, attend to the keys of each head that
-                                 matter most, to the first 8 and to the last 64 positions exactly, and to the
-                                 rest through means; several at once attend to everything */
+  minnow_retrieval retrieval; /* default MINNOW_RETRIEVAL_AUTO. Tokens that come one at a time, behind at
+                                 least retrieval_from others, attend to the keys of each head that matter
+                                 most, to the first 8 and to the last 64 positions exactly, and to the rest
+                                 through means; several at once attend to everything. docs/retrieval.md has
+                                 what that loses */
   uint32_t retrieval_from;    /* sessions with a smaller context keep no index. default 4096 */
   float retrieval_fraction;   /* of all positions, that each query head takes at most, above 0; how many it
                                  takes depends on what they weigh (docs/retrieval.md). default 0.1 */

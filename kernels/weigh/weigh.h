@@ -9,9 +9,7 @@
 //   x     f32, rows x_stride elements apart, n finite elements each (minus infinity takes a row out)
 //   bias  f32 [n], in exponents of two: log2(c) counts a row of v c times, minus infinity takes it out.
 //         Finite otherwise
-//   v     f16: row r at v + r * row_stride bytes, dim elements, all finite, also where taken out. Several
-//   scores
-//         count a row where n is a multiple of rows
+//   v     f16: row r at v + r * row_stride bytes, dim elements, all finite, also where taken out
 //   out   f32, rows out_stride elements apart, dim elements (all written); zeros, sum 0 and max minus
 //         infinity for a head where all are taken out
 //   max, sum  f32 [heads] or nullptr. Parts are put together as attention.h says.

@@ -192,7 +192,7 @@ minnow_session_params minnow_session_params_default(void) {
           MINNOW_SPARSITY_AUTO,
           1.0f,
           0,
-          MINNOW_RETRIEVAL_OFF,
+          MINNOW_RETRIEVAL_AUTO,
           o.from,
           o.fraction,
           o.budget,

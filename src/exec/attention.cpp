@@ -42,7 +42,7 @@ void keep_far_query(const model::Plan& plan, const Workspace& ws, const model::L
                     size_t t) {
   const model::Config& c = *plan.config;
   const size_t padded = round_up(size_t{c.head_dim}, size_t{format::kChannelPadding});
-  float* far = ws.far_q + (band * ws.far_rows + t) * ws.q_stride;
+  float* far = ws.far_q + band * ws.far_band_stride() + t * ws.q_stride;
   std::copy_n(ws.q + t * ws.q_stride, c.head_count * padded, far);
   if (w.rope == nullptr) return;
   const size_t rope = static_cast<size_t>(w.rope - c.ropes.data());

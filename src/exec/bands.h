@@ -2,7 +2,6 @@
 // scored as if each turned by what the keys of its band turn by on average (docs/retrieval.md).
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 namespace minnow::exec {

@@ -154,8 +154,8 @@ struct FarKeys {
   const Workspace& ws;
   const kv::Cache& cache;
   kv::Index& index;
-  uint32_t first;    // position of the rope tables' beginning
-  uint32_t far = 0;  // where far keys begin
+  uint32_t first;  // position of the rope tables' beginning
+  uint32_t far;    // where far keys begin
 
   void count(uint32_t layer, uint32_t head, uint32_t position, float* row) const;
   void add(uint32_t layer, uint32_t head, uint32_t band, uint16_t id, uint32_t n) const;

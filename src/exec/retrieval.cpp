@@ -104,7 +104,7 @@ void Selected::select(size_t head, uint32_t slot) const {
                                     position,
                                     ws.q + first_head * padded,
                                     ws.far_q + first_head * padded,
-                                    ws.q_stride,
+                                    ws.far_band_stride(),
                                     cache.rows(layer, static_cast<uint32_t>(head)),
                                     retrieval.index.ids(layer, static_cast<uint32_t>(head))};
     far = retrieval.options.selector->select(request, first, end, at);
@@ -122,7 +122,7 @@ void Selected::score(size_t head, const Scratch& s) const {
   const model::Config& c = *plan.config;
   const size_t n = centroids(head), group = c.group_size(), cells = bands() * n;
   for (uint32_t band = 0; band < bands(); ++band) {
-    const ScoreArgs args{ws.far_q + band * ws.q_stride + head * group * padded,
+    const ScoreArgs args{ws.far_q + band * ws.far_band_stride() + head * group * padded,
                          padded,
                          retrieval.index.mean_keys(layer, static_cast<uint32_t>(head)),
                          s.scores + band * n,

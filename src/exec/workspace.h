@@ -91,6 +91,7 @@ struct Workspace {
   std::atomic<uint32_t>* selected_done = nullptr;          // (kv_heads)   zero between calls
   std::byte* retrieval_scratch = nullptr;                  // (threads, retrieval_scratch_bytes)
 
+  size_t far_band_stride() const { return far_rows * q_stride; }
   std::byte* retrieval_scratch_of(uint32_t slot) const { return retrieval_scratch + slot * retrieval_stride; }
   float* masked_of(uint32_t slot) const { return masked + slot * masked_stride; }
 

@@ -586,7 +586,7 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   const Engine engine = make_engine(1);
   const Model model = load_model(engine, tiny_with_codebooks()), plain = load_model(engine, tiny_path());
   minnow_session_params p = minnow_session_params_default();
-  EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_OFF);
+  EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_AUTO);
   p.context = 400, p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_from = 100, p.retrieval_fraction = 0.05f;
   const auto create = [&](const Model& m) {
     minnow_session* s = nullptr;
