@@ -247,7 +247,7 @@ void fill_rope_tables(const model::Plan& plan, const Workspace& ws, uint32_t con
 static void fill_mean_rope(const format::Rope& rope, uint32_t context, uint32_t first, uint32_t end,
                            size_t half, float* cosine, float* sine) {
   const auto& inv_freq = frequencies(rope, context);
-  const double n = end - first, middle = 0.5 * (double{first} + end - 1.0);
+  const double n = end - first, middle = first + 0.5 * (n - 1.0);
   for (size_t j = 0; j < half; ++j) {
     const double w = double{inv_freq[j]}, one = std::sin(0.5 * w);
     const double size = std::fabs(one) < 1e-12 ? 1.0 : std::sin(0.5 * n * w) / (n * one);

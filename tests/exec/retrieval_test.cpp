@@ -297,7 +297,8 @@ class MeanTurns : public exec::Selector {
       for (size_t j = 0; j < half; ++j) {
         std::complex<double> turn;
         for (uint32_t d = first; d < end; ++d)
-          turn += std::polar(1.0 / (end - first), double{rope.inv_freq[j]} * (d - double{r.position}));
+          turn += std::polar(1.0 / (end - first),
+                             double{rope.inv_freq[j]} * (static_cast<double>(d) - r.position));
         for (size_t g = 0; g < c.group_size(); ++g) {
           const float *q = r.q + g * padded, *far = r.far_q + band * r.band_stride + g * padded;
           const auto want = turn * std::complex<double>(q[j], q[j + half]);
