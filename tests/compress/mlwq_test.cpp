@@ -103,7 +103,8 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
     for (size_t c = 0; c < cols; ++c) keys[c] = static_cast<double>((c * 37) % cols);
     return keys;
   }());
-  const Factor f = *factor_inverse(*damped(m, order, 1e-4), *pool);
+  const Matrix h = *damped(m, order, 1e-4);
+  const Factor f = *factor_inverse(h, *pool);
   Drift drift, still;
   add_drift(drift.inputs, x, drifted, drifted, nullptr, *pool);
   add_drift(drift.residual, residual, none, drifted, nullptr, *pool);
@@ -123,7 +124,7 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   };
   const auto made_up = [&](const Drift& d, double share) {
     Matrix v = permuted_columns(w, order), back;
-    make_up(v, 0, in_order(d, order, share), f, *pool);
+    make_up(v, 0, in_order(d, order, share), h, f, *pool);
     restore_columns(v, order, back);
     return back;
   };
@@ -135,9 +136,26 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   Matrix part = permuted_columns(w, order);  // the last rows alone
   Matrix last(30, cols);
   std::copy_n(part.row(100), last.size(), last.data());
-  make_up(last, 100, in_order(drift, order, 1.0), f, *pool);
-  make_up(part, 0, in_order(drift, order, 1.0), f, *pool);
+  make_up(last, 100, in_order(drift, order, 1.0), h, f, *pool);
+  make_up(part, 0, in_order(drift, order, 1.0), h, f, *pool);
   for (size_t i = 0; i < last.size(); ++i) ASSERT_NEAR(last.data()[i], part.row(100)[i], 1e-4);
+  // Drift of tokens far larger than those of H: the change is held to what the weights give out.
+  Drift large = still;
+  for (size_t i = 0; i < large.inputs.size(); ++i) large.inputs.data()[i] = 1e4f * drift.inputs.data()[i];
+  const Matrix from = permuted_columns(w, order);
+  Matrix to = from;
+  make_up(to, 0, in_order(large, order, 1.0), h, f, *pool);
+  const auto gives = [&](const Matrix& v, size_t r0, size_t r1) {
+    double sum = 0.0;
+    for (size_t r = r0; r < r1; ++r) {
+      for (size_t i = 0; i < cols; ++i) sum += double{v.row(r)[i]} * double{dot(h.row(i), v.row(r), cols)};
+    }
+    return sum;
+  };
+  Matrix change = to;
+  for (size_t i = 0; i < change.size(); ++i) change.data()[i] -= from.data()[i];
+  for (const auto& [r0, r1] : {std::pair<size_t, size_t>{0, 64}, {64, 128}, {128, rows}})
+    EXPECT_NEAR(gives(change, r0, r1), gives(from, r0, r1), 1e-3 * gives(from, r0, r1)) << r0;
 }
 
 // What compensation knows of its error is the error.

@@ -259,12 +259,13 @@ Drift in_order(Drift d, const std::vector<uint32_t>& order, double share) {
   return d;
 }
 
-void make_up(Matrix& w, size_t first, const Drift& drift, const Factor& factor, ThreadPool& pool) {
+void make_up(Matrix& w, size_t first, const Drift& drift, const Matrix& h, const Factor& factor,
+             ThreadPool& pool) {
   const size_t cols = w.cols();
-  // w + (w D + R) H^-1, with H^-1 = U^T U
+  // w + (w D + R) H^-1, with H^-1 = U^T U, so that (w D + R) U^T times itself is what the change gives out.
   constexpr size_t kTile = 64;
   pool.parallel_for_each((w.rows() + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
-    Matrix wanted, along;
+    Matrix wanted, along, own;
     for (size_t tile = b; tile < e; ++tile) {
       const size_t r0 = tile * kTile, rows = std::min(kTile, w.rows() - r0);
       wanted.shape(rows, cols);
@@ -275,6 +276,17 @@ void make_up(Matrix& w, size_t first, const Drift& drift, const Factor& factor, 
         for (size_t j = 0; j < cols; ++j) wanted.row(r)[j] += residual[j];
       }
       multiply_nt(rows_of(wanted), rows_of(factor.upper), along.data(), cols);
+      own.shape(rows, cols);
+      multiply_nn({w.row(r0), rows, cols, cols}, rows_of(h), own.data(), cols);
+      double given = 0.0, change = 0.0;
+      for (size_t r = 0; r < rows; ++r) {
+        given += double{dot(w.row(r0 + r), own.row(r), cols)};
+        change += double{dot(along.row(r), along.row(r), cols)};
+      }
+      if (change > given) {
+        const auto scale = static_cast<float>(std::sqrt(std::max(given, 0.0) / change));
+        for (size_t i = 0; i < along.size(); ++i) along.data()[i] *= scale;
+      }
       multiply_nn(rows_of(along), rows_of(factor.upper), w.row(r0), cols, Write::add);
     }
   });

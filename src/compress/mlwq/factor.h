@@ -52,9 +52,12 @@ Result<Matrix> damped(const Moments& m, const std::vector<uint32_t>& order, doub
 Drift in_order(Drift d, const std::vector<uint32_t>& order, double share);
 /// The weights that, on inputs as they have drifted, come nearest to what `w` (rows, cols) makes of those of
 /// the float model, residual included; as much of the way as in_order() was told. w's channels are in the
-/// order of `drift` and `factor`, and its rows those from `first` on. (QEP: Arai and Ichikawa, 2025, for the
-/// inputs; the residual's part is ours.)
-void make_up(Matrix& w, size_t first, const Drift& drift, const Factor& factor, ThreadPool& pool);
+/// order of `drift`, `h` and `factor`, and its rows those from `first` on. (QEP: Arai and Ichikawa, 2025, for
+/// the inputs; the residual's part is ours.) Of 64 rows together the change gives out no more than the
+/// weights do: drift that was followed over few tokens is mostly chance, and what makes up for it would grow
+/// from block to block.
+void make_up(Matrix& w, size_t first, const Drift& drift, const Matrix& h, const Factor& factor,
+             ThreadPool& pool);
 /// U from H, in double: half of a matrix of doubles beside the two.
 Result<Factor> factor_inverse(const Matrix& h, ThreadPool& pool);
 

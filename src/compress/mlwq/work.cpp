@@ -176,7 +176,7 @@ Result<QuantisedLinear> quantise_work(const Work& work, Moments m, Drift drift, 
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < cols; ++c) part.row(r)[c] = w.row(first + r)[seq.channels[c]];
     }
-    if (!drift.empty()) make_up(part, first, drift, p->factor, pool);
+    if (!drift.empty()) make_up(part, first, drift, p->h, p->factor, pool);
     auto result = quantise_linear(part, p->h, p->factor, seq.groups, gptq_options(o, o.descents), pool);
     if (!result.ok()) return named(work, std::move(result).status());
     whole.codes.insert(whole.codes.end(), result->codes.begin(), result->codes.end());
