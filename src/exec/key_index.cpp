@@ -184,7 +184,7 @@ void FarKeys::count(uint32_t layer, uint32_t head, uint32_t position, float* row
   const uint16_t id = kv::centroid_of(ids[position]);
   ++index.levels(layer, head)[kv::level_of(ids[position])];
   add(layer, head, 0, id, 1);
-  for (uint32_t band = 1; band < index.shape().bands; ++band) {
+  for (uint32_t band = 1; band < std::min(index.shape().bands, kMostBands); ++band) {
     const uint32_t back = kBands[band] - kBands[0];
     if (position < far + back) break;
     const uint16_t moved = kv::centroid_of(ids[position - back]);
