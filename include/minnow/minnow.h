@@ -203,7 +203,7 @@ typedef struct minnow_session_params {
                                  most, to the first 8 and to the last 64 positions exactly, and to the rest
                                  through means; several at once attend to everything. docs/retrieval.md has
                                  what that loses */
-  uint32_t retrieval_from;    /* sessions with a smaller context keep no index. default 4096 */
+  uint32_t retrieval_from;    /* sessions with a smaller context keep no index. default 6144 */
   float retrieval_fraction;   /* of all positions, that each query head takes at most, above 0; how many it
                                  takes depends on what they weigh (docs/retrieval.md). default 0.1 */
   uint32_t retrieval_budget;  /* and no more than so many; 0: no bound. default 1024 */
