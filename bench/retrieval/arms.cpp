@@ -32,10 +32,10 @@ class Keys {
     if (rope == nullptr) return;
     const size_t half = config.rotary_dim / 2;
     for (size_t j = 0; j < half; ++j) {
-      const float angle = static_cast<float>(-by) * rope->inv_freq[j];
+      const float angle = static_cast<float>(by) * rope->inv_freq[j];
       const float c = std::cos(angle), s = std::sin(angle), a = k[j], b = k[j + half];
-      k[j] = a * c + b * s;
-      k[j + half] = b * c - a * s;
+      k[j] = a * c - b * s;
+      k[j + half] = b * c + a * s;
     }
   }
   size_t padded() const { return (config.head_dim + 31) / 32 * 32; }
@@ -81,7 +81,7 @@ class TopK : public Selector {
     std::vector<float> k(2 * keys_.padded());
     for (uint32_t p = first; p < end; ++p) {
       keys_.load(r.rows, p, k.data());
-      if (far_) keys_.turn(r.layer, int64_t{r.position} - 2048 - p, k.data());
+      if (far_) keys_.turn(r.layer, int64_t{r.position} - exec::kFarDistance - p, k.data());
       for (size_t g = 0; g < group; ++g) scores[g][p - first] = dot(r.q + g * keys_.padded(), k.data(), dim);
     }
     std::vector<uint8_t> marked(end - first);

@@ -22,7 +22,7 @@ struct Arm {
 ///   dense
 ///   vq     the model's codebooks
 ///   exact  top k of the true scores
-///   far    of the scores as if all keys were 2,048 positions away, without codebooks
+///   far    of the scores as if all keys were kFarDistance away, without codebooks
 ///   pages  Quest: upper bounds of pages of 16
 ///   parts  product codes of whitened keys: `parts` of `bits` each
 /// Keys: those of RetrievalOptions (fraction, budget, least, share, outliers, measure, dense for

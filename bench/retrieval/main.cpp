@@ -56,14 +56,13 @@ uint64_t resident() {
   return kib << 10;
 }
 
-std::vector<float> log_probabilities(std::span<const float> logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
+/// KL divergence of two distributions by their logits.
+double divergence(std::span<const float> p, std::span<const float> q) {
+  const double log_p = sampling::log_sum_exp(p), log_q = sampling::log_sum_exp(q);
   double sum = 0.0;
-  for (const float x : logits) sum += std::exp(double{x - top});
-  const float total = top + static_cast<float>(std::log(sum));
-  std::vector<float> out(logits.begin(), logits.end());
-  for (float& x : out) x -= total;
-  return out;
+  for (size_t i = 0; i < p.size(); ++i)
+    sum += std::exp(double{p[i]} - log_p) * (double{p[i]} - log_p - double{q[i]} + log_q);
+  return sum;
 }
 
 struct Outcome {
@@ -126,7 +125,7 @@ class Bench {
     const std::vector<int32_t> tokens = encode(all);
     const size_t window = decoder_->context(), scored = window / 4;
     const auto limit = std::stoul(setting("LIMIT", "0"));
-    std::vector<std::vector<float>> first(scored);  // log probabilities of the first arm
+    std::vector<std::vector<float>> first(scored);  // logits of the first arm
     for (size_t w = 0; (w + 1) * window <= tokens.size() && (limit == 0 || w < limit); ++w) {
       const std::span<const int32_t> all_of = std::span(tokens).subspan(w * window, window);
       decoder_->rewind(0);
@@ -139,11 +138,10 @@ class Bench {
         for (size_t i = 0; i < scored; ++i) {
           const std::span<const int32_t> at = all_of.subspan(window - scored - 1 + i, 2);
           must(decoder_->forward(at.first(1)));
-          const std::vector<float> p = log_probabilities(decoder_->logits());
-          if (a == 0) first[i] = p;
-          for (size_t v = 0; v < p.size(); ++v)
-            outcomes_[a].kl += std::exp(double{first[i][v]}) * double{first[i][v] - p[v]};
-          outcomes_[a].nll -= double{p[static_cast<size_t>(at[1])]};
+          const auto logits = decoder_->logits();
+          if (a == 0) first[i].assign(logits.begin(), logits.end());
+          outcomes_[a].kl += divergence(first[i], logits);
+          outcomes_[a].nll -= sampling::log_softmax(logits, at[1]);
           ++outcomes_[a].tokens, ++outcomes_[a].scored;
         }
         count(a, before, start);
