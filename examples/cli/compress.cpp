@@ -247,7 +247,7 @@ void run_compress(const Options& o) {
   if (o.budget()) {
     m.progress = stage_bars();
     const auto bytes = static_cast<uint64_t>(o.bits * static_cast<double>(imported->parameters) / 8.0);
-    if (!o.no_retrieval && minnow::compress::codebooks_by_default(*imported, books, bytes))
+    if (!o.no_retrieval && !o.paper && minnow::compress::codebooks_by_default(*imported, books, bytes))
       additions.codebooks = &books;
     auto report = minnow::compress::compress_to_budget(*imported, m, c, additions, o.output);
     m.progress = nullptr;

@@ -328,7 +328,7 @@ void Decoder::attention_branch(uint32_t layer, const float* x, const Chunk& chun
   const bool indexed = has_index() && !l.centroid_bias.empty();
   const bool selects = indexed && selects_ && layer >= retrieval_.options.dense_layers;
   const bool far = probe_ != nullptr && probe_->wants_far();
-  const uint32_t bands = far ? 1 : selects ? bands_of(position_ + 1) : 0;
+  const uint32_t bands = selects ? bands_of(position_ + 1) : far ? 1 : 0;  // calibration does not select
   rotate_and_store(*plan_, ws_, *pool_, cache_, layer, chunk, {indexed || far, bands});
   if (far) {
     probe_->see(layer, Probe::Place::far_key, ws_.far_k, ws_.kv_stride, m);

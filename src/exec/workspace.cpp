@@ -96,12 +96,12 @@ uint64_t lay_out(Workspace& w, const model::Plan& plan, const WorkspaceShape& sh
   a.take(w.kept, plan.masks.size());
   a.take(w.bytes_skipped, 1);
   if (shape.retrieval || shape.far_queries) {
-    w.far_bands = bands_of(context);
+    const uint64_t bands = bands_of(context);
     w.far_rows = shape.far_queries ? rows : 1;
-    a.take(w.far_q, w.far_bands * w.far_rows * w.q_stride);
+    a.take(w.far_q, bands * w.far_rows * w.q_stride);
     a.take(w.far_k, rows * w.kv_stride);
-    a.take(w.far_cosine, w.far_bands * c.ropes.size() * w.rotary_half);
-    a.take(w.far_sine, w.far_bands * c.ropes.size() * w.rotary_half);
+    a.take(w.far_cosine, bands * c.ropes.size() * w.rotary_half);
+    a.take(w.far_sine, bands * c.ropes.size() * w.rotary_half);
   }
   if (shape.retrieval) {
     const uint64_t pieces = most_selected_pieces(context);

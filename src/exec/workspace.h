@@ -33,7 +33,7 @@ struct WorkspaceShape {
 struct Workspace {
   uint32_t chunk = 0;
   size_t hidden_stride = 0, q_stride = 0, kv_stride = 0, ffn_stride = 0, embedding_stride = 0;
-  size_t rotary_half = 0, logit_rows = 0, far_bands = 0, far_rows = 0;
+  size_t rotary_half = 0, logit_rows = 0, far_rows = 0;
 
   float* hidden = nullptr;  // (C, hidden)         the residual stream
   float* normed = nullptr;  // (C, hidden)         input of a branch
@@ -81,9 +81,9 @@ struct Workspace {
   std::atomic<uint64_t>* bytes_skipped = nullptr;  // (1)             of weights, by the chunk at hand
 
   // Retrieval (retrieval.h). S = positions a token may select, N = pieces of them.
-  float* far_q = nullptr;                            // (far_bands, far_rows: 1 or C, heads, padded head_dim)
+  float* far_q = nullptr;                            // (bands, far_rows: 1 or C, heads, padded head_dim)
   float* far_k = nullptr;                            // (C, kv_heads, padded head_dim)
-  float *far_cosine = nullptr, *far_sine = nullptr;  // (far_bands, ropes, rotary / 2)
+  float *far_cosine = nullptr, *far_sine = nullptr;  // (bands, ropes, rotary / 2)
   uint32_t* selected = nullptr;                      // (kv_heads, selected_stride)   positions
   uint32_t* selected_count = nullptr;                // (kv_heads)
   float* selected_partial = nullptr;                 // (N, heads, padded head_dim)
