@@ -6,6 +6,7 @@
 #include <cmath>
 #include <complex>
 #include <map>
+#include <random>
 #include <set>
 
 #include "base/checked.h"
@@ -13,6 +14,7 @@
 #include "compress/runtime_text.h"
 #include "exec/decoder.h"
 #include "exec/float_gemm.h"
+#include "exec/key_index.h"
 #include "support/codebooks.h"
 
 namespace minnow::testing {
@@ -208,11 +210,15 @@ double dot(const float* a, const std::vector<double>& b) {
   return sum;
 }
 
+uint32_t band_of(uint32_t distance) {
+  uint32_t band = 0;
+  while (band + 1 < exec::kMostBands && distance >= exec::kBands[band + 1]) ++band;
+  return band;
+}
+
 /// The far query as the keys of position p see it.
 const float* query_for(const exec::Selector::Request& r, uint32_t p) {
-  uint32_t band = 0;
-  while (band + 1 < exec::kMostBands && r.position - p >= exec::kBands[band + 1]) ++band;
-  return r.far_q + band * r.band_stride;
+  return r.far_q + band_of(r.position - p) * r.band_stride;
 }
 
 /// Takes what the definition says: the best keys by far query times mean of the centroid's keys; so many, or
@@ -327,6 +333,46 @@ TEST(Retrieval, FarQueriesTurnByTheMeanOfTheirBands) {
     run(d, some_tokens(n), n - 1);
     EXPECT_EQ(turns.bands, o.plan.layers.size() * o.plan.config->kv_head_count * (n > 512 ? 2 : 1));
     EXPECT_LT(turns.worst, 1e-4 * turns.largest) << n;  // angles of rotations are rounded to f32
+  }
+}
+
+// Over all bands, in steps, back and on again: what is counted is what the ids say.
+TEST(Retrieval, CountsKeysByTheirBands) {
+  const Opened o(tiny_with_codebooks());
+  const model::Config& c = *o.plan.config;
+  constexpr uint32_t kContext = 40000;
+  const auto layers = static_cast<uint32_t>(o.plan.layers.size());
+  exec::WorkspaceShape shape{64, kContext, 1};
+  shape.retrieval = true;
+  const auto ws = std::move(exec::Workspace::create(o.plan, shape)).value();
+  const auto cache = std::move(kv::Cache::create({layers, c.kv_head_count, c.head_dim, kContext})).value();
+  auto index = std::move(kv::Index::create(exec::index_shape(o.plan, kContext))).value();
+  ASSERT_EQ(index.shape().bands, exec::kMostBands);
+  std::mt19937 rng(1);
+  for (uint32_t l = 0; l < layers; ++l) {
+    for (uint32_t h = 0; h < c.kv_head_count; ++h) {
+      for (uint32_t p = 0; p < kContext; ++p)
+        index.ids(l, h)[p] =
+            static_cast<uint16_t>(rng() % o.plan.centroids | rng() % kv::kLevels << kv::kCentroidBits);
+    }
+  }
+  for (const uint32_t position : {100u, 600u, 5000u, 39999u, 39998u, 4200u, 33000u}) {
+    exec::count_far_keys(o.plan, ws, *o.model.pool, cache, index, exec::kSinks, exec::far_end(position));
+    for (uint32_t l = 0; l < layers; ++l) {
+      for (uint32_t h = 0; h < c.kv_head_count; ++h) {
+        std::vector<uint32_t> counts(index.shape().cells()), levels(kv::kLevels);
+        for (uint32_t p = exec::kSinks; p < exec::far_end(position); ++p) {
+          ++counts[band_of(position - p) * o.plan.centroids + kv::centroid_of(index.ids(l, h)[p])];
+          ++levels[kv::level_of(index.ids(l, h)[p])];
+        }
+        ASSERT_TRUE(std::equal(counts.begin(), counts.end(), index.counts(l, h))) << position;
+        ASSERT_TRUE(std::equal(levels.begin(), levels.end(), index.levels(l, h))) << position;
+        for (size_t i = 0; i < counts.size(); ++i) {
+          if (counts[i] == 0) continue;
+          ASSERT_EQ(index.log_counts(l, h)[i], std::log2(static_cast<float>(counts[i]))) << i;
+        }
+      }
+    }
   }
 }
 

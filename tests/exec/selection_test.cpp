@@ -23,35 +23,41 @@ HeadBudget exactly(uint32_t keys) {
 
 struct Case {
   size_t centroids;
+  uint32_t bands;                          // of as many keys each, the last one first
   std::vector<uint16_t> ids;               // of keys
-  std::vector<uint32_t> counts;            // of centroids
+  std::vector<uint32_t> counts;            // of cells
   std::vector<std::vector<float>> scores;  // of heads
+
+  size_t first_of(uint32_t band) const { return ids.size() * (bands - 1 - band) / bands; }
+  size_t cell(size_t key) const {
+    uint32_t band = 0;
+    while (key < first_of(band)) ++band;
+    return band * centroids + kv::centroid_of(ids[key]);
+  }
 };
 
-Case random_case(size_t centroids, size_t keys, size_t heads, uint32_t seed) {
+Case random_case(size_t centroids, size_t keys, size_t heads, uint32_t seed, uint32_t bands = 1) {
   std::mt19937 rng(seed);
-  Case c{centroids, std::vector<uint16_t>(keys), std::vector<uint32_t>(centroids), {}};
-  for (uint16_t& id : c.ids) {
+  Case c{centroids, bands, std::vector<uint16_t>(keys), std::vector<uint32_t>(bands * centroids), {}};
+  for (uint16_t& id : c.ids)
     id = static_cast<uint16_t>(std::min(rng() % centroids, rng() % centroids));  // some have many
-    ++c.counts[id];
-  }
+  for (size_t i = 0; i < keys; ++i) ++c.counts[c.cell(i)];
   std::normal_distribution<float> normal;
   for (size_t h = 0; h < heads; ++h) {
-    c.scores.emplace_back(centroids);
+    c.scores.emplace_back(c.counts.size());
     for (float& s : c.scores.back()) s = std::round(8.0f * normal(rng)) / 4.0f;  // ties
   }
   return c;
 }
 
-/// The first `most` keys by score, by number of centroid where scores are equal, the latest first in a
-/// centroid.
+/// The first `most` keys by score, by number of cell where scores are equal, the latest first in a cell.
 std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
   std::vector<uint32_t> keys(c.ids.size());
   for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<uint32_t>(i);
   std::sort(keys.begin(), keys.end(), [&](uint32_t a, uint32_t b) {
-    const float x = c.scores[head][c.ids[a]], y = c.scores[head][c.ids[b]];
+    const float x = c.scores[head][c.cell(a)], y = c.scores[head][c.cell(b)];
     if (x != y) return x > y;
-    if (c.ids[a] != c.ids[b]) return c.ids[a] < c.ids[b];
+    if (c.cell(a) != c.cell(b)) return c.cell(a) < c.cell(b);
     return a > b;
   });
   return {keys.begin(), keys.begin() + static_cast<long>(std::min(most, keys.size()))};
@@ -59,24 +65,30 @@ std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
 
 std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget, uint16_t above = 0xffff) {
   Wanted wanted;
-  wanted.clear(1, c.centroids);
-  std::vector<uint64_t> ranks(c.centroids);
+  wanted.clear(c.bands, c.centroids);
+  std::vector<uint64_t> ranks(c.counts.size());
   for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, ranks.data());
-  std::vector<uint32_t> list;
-  for (uint32_t i = 0; i < c.ids.size(); ++i) {
-    const uint16_t id = kv::centroid_of(c.ids[i]);
-    if (c.ids[i] > above || (wanted.bits(0)[id / 32] >> (id % 32) & 1) != 0) list.push_back(i);
+  std::vector<uint32_t> all;
+  for (uint32_t band = c.bands; band-- > 0;) {
+    std::vector<uint32_t> list;
+    const size_t end = band == 0 ? c.ids.size() : c.first_of(band - 1);
+    for (size_t i = c.first_of(band); i < end; ++i) {
+      const uint16_t id = kv::centroid_of(c.ids[i]);
+      if (c.ids[i] > above || (wanted.bits(band)[id / 32] >> (id % 32) & 1) != 0)
+        list.push_back(static_cast<uint32_t>(i));
+    }
+    list.resize(wanted.trim(band, c.ids.data(), above, list.data(), list.size()));
+    all.insert(all.end(), list.begin(), list.end());
   }
-  list.resize(wanted.trim(0, c.ids.data(), above, list.data(), list.size()));
-  std::vector<uint32_t> taken(c.centroids);
-  for (const uint32_t i : list) ++taken[kv::centroid_of(c.ids[i])];
-  for (size_t i = 0; i < c.centroids; ++i) EXPECT_EQ(wanted.taken(i), taken[i]) << i;
-  return list;
+  std::vector<uint32_t> taken(c.counts.size());
+  for (const uint32_t i : all) ++taken[c.cell(i)];
+  for (size_t i = 0; i < taken.size(); ++i) EXPECT_EQ(wanted.taken(i), taken[i]) << i;
+  return all;
 }
 
 TEST(Selection, OneHeadTakesExactlyItsBestKeys) {
   for (uint32_t seed = 0; seed < 20; ++seed) {
-    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
+    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed, 1 + seed % exec::kMostBands);
     for (const uint32_t most : {0u, 1u, 17u, 300u, 2999u, 3000u, 9999u}) {
       const auto list = selected(c, exactly(most));
       const auto best = best_keys(c, 0, most);
@@ -88,10 +100,10 @@ TEST(Selection, OneHeadTakesExactlyItsBestKeys) {
 
 TEST(Selection, TakesWhatScoresEnoughBetweenItsBounds) {
   for (uint32_t seed = 0; seed < 20; ++seed) {
-    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed);
+    const Case c = random_case(seed % 2 == 0 ? 64 : 1024, 3000, 1, seed, 1 + seed % exec::kMostBands);
     for (const float score : {-INFINITY, -1.0f, 0.25f, 1.0f, 3.0f, INFINITY, NAN}) {
       uint32_t enough = 0;
-      for (const uint16_t id : c.ids) enough += c.scores[0][id] >= score;
+      for (size_t i = 0; i < c.ids.size(); ++i) enough += c.scores[0][c.cell(i)] >= score;
       for (const auto& [least, most] : {std::pair(0u, 3000u), {100u, 500u}, {0u, 40u}, {700u, 2000u}}) {
         const auto list = selected(c, {least, most, score});
         EXPECT_EQ(std::set<uint32_t>(list.begin(), list.end()),
@@ -104,7 +116,7 @@ TEST(Selection, TakesWhatScoresEnoughBetweenItsBounds) {
 
 TEST(Selection, AGroupTakesTheUnionOfItsHeads) {
   for (uint32_t seed = 0; seed < 10; ++seed) {
-    const Case c = random_case(256, 5000, 5, seed);
+    const Case c = random_case(256, 5000, 5, seed, 1 + seed % exec::kMostBands);
     const uint32_t most = 100;
     const auto list = selected(c, exactly(most));
     std::set<uint32_t> all;
@@ -129,7 +141,7 @@ TEST(Selection, ScoresThatAreNotNumbersComeLast) {
 
 TEST(Selection, TakesKeysOfHighLevelsBesideThoseOfItsCentroids) {
   for (uint32_t seed = 0; seed < 10; ++seed) {
-    Case c = random_case(256, 5000, 3, seed);
+    Case c = random_case(256, 5000, 3, seed, 1 + seed % exec::kMostBands);
     const auto best = selected(c, exactly(100));
     std::vector<uint32_t> levels(kv::kLevels);
     std::mt19937 rng(seed);
