@@ -360,6 +360,27 @@ TEST_F(Mlwq, ThreadsDoNotChangeTheResult) {
   EXPECT_EQ(a.codes, b.codes);
 }
 
+TEST_F(Mlwq, RowsAreTheSameAloneAndTogether) {
+  const size_t cols = 224;  // sums of 64 columns at a time, and 32 that are left
+  const Matrix w = random_matrix(1043, cols, 5),
+               h = second_moments(cols);  // tiles of 32 rows, the last of 19
+  const Factor f = *factor_inverse(h, *pool);
+  GptqOptions options;
+  options.descents = 2;
+  const auto groups = groups_of({{{8, 64, 64}, {4, 32, 32}, {2, 64, 128}}});
+  const GptqResult all = *quantise_linear(w, h, f, groups, options, *pool);
+  for (const size_t row : {size_t{0}, size_t{3}, size_t{31}, size_t{517}, size_t{1024}, size_t{1042}}) {
+    Matrix one(1, cols);
+    std::copy_n(w.row(row), cols, one.row(0));
+    const GptqResult r = *quantise_linear(one, h, f, groups, options, *pool);
+    for (size_t c = 0; c < cols; ++c) {
+      ASSERT_EQ(all.codes[row * cols + c], r.codes[c]) << row << " " << c;
+      ASSERT_EQ(all.values.row(row)[c], r.values.row(0)[c]) << row << " " << c;
+    }
+    ASSERT_EQ(all.errors[row], r.errors[0]) << row;
+  }
+}
+
 TEST_F(Mlwq, ASplitOfOneClassIsPlainGptqBitForBit) {
   const size_t cols = 256;
   const Matrix w = random_matrix(16, cols, 21), h = second_moments(cols);

@@ -263,29 +263,33 @@ void make_up(Matrix& w, size_t first, const Drift& drift, const Matrix& h, const
              ThreadPool& pool) {
   const size_t cols = w.cols();
   // w + (w D + R) H^-1, with H^-1 = U^T U, so that (w D + R) U^T times itself is what the change gives out.
-  constexpr size_t kTile = 64;
-  pool.parallel_for_each((w.rows() + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+  constexpr size_t kBounded = 64, kMost = 512;  // rows bounded together; at a time: products pack the squares
+  const size_t share = (w.rows() + pool.threads() - 1) / pool.threads();
+  const size_t tile = std::clamp((share + kBounded - 1) / kBounded * kBounded, kBounded, kMost);
+  pool.parallel_for_each((w.rows() + tile - 1) / tile, [&](size_t b, size_t e, uint32_t) {
     Matrix wanted, along, own;
-    for (size_t tile = b; tile < e; ++tile) {
-      const size_t r0 = tile * kTile, rows = std::min(kTile, w.rows() - r0);
+    for (size_t at = b; at < e; ++at) {
+      const size_t r0 = at * tile, rows = std::min(tile, w.rows() - r0);
       wanted.shape(rows, cols);
       along.shape(rows, cols);
+      own.shape(rows, cols);
       multiply_nn({w.row(r0), rows, cols, cols}, rows_of(drift.inputs), wanted.data(), cols);
       for (size_t r = 0; r < rows && !drift.residual.empty(); ++r) {
         const float* residual = drift.residual.row(first + r0 + r);
         for (size_t j = 0; j < cols; ++j) wanted.row(r)[j] += residual[j];
       }
       multiply_nt(rows_of(wanted), rows_of(factor.upper), along.data(), cols);
-      own.shape(rows, cols);
       multiply_nn({w.row(r0), rows, cols, cols}, rows_of(h), own.data(), cols);
-      double given = 0.0, change = 0.0;
-      for (size_t r = 0; r < rows; ++r) {
-        given += double{dot(w.row(r0 + r), own.row(r), cols)};
-        change += double{dot(along.row(r), along.row(r), cols)};
-      }
-      if (change > given) {
+      for (size_t b0 = 0; b0 < rows; b0 += kBounded) {
+        const size_t b1 = std::min(rows, b0 + kBounded);
+        double given = 0.0, change = 0.0;
+        for (size_t r = b0; r < b1; ++r) {
+          given += double{dot(w.row(r0 + r), own.row(r), cols)};
+          change += double{dot(along.row(r), along.row(r), cols)};
+        }
+        if (change <= given) continue;
         const auto scale = static_cast<float>(std::sqrt(std::max(given, 0.0) / change));
-        for (size_t i = 0; i < along.size(); ++i) along.data()[i] *= scale;
+        for (size_t i = b0 * cols; i < b1 * cols; ++i) along.data()[i] *= scale;
       }
       multiply_nn(rows_of(along), rows_of(factor.upper), w.row(r0), cols, Write::add);
     }

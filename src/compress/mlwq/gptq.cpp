@@ -6,30 +6,51 @@
 namespace minnow::compress {
 namespace {
 
-constexpr size_t kRowTile = 8;  // rows that share a read of U or H
+constexpr size_t kFewRows = 1024;
+constexpr size_t kChunk = 64;  // columns whose sums stay in registers
 
-/// w[r][j] -= sum over c of e[r][c] u[c][j], for a tile of rows and j in [from, to).
-MINNOW_CLONES void carry_on(float* w, size_t rows, size_t cols, const float* e, size_t count, const float* u,
-                            size_t from, size_t to) {
-  constexpr size_t kChunk = 64;
+/// Rows that share a read of U or H. Where there are enough of them for every thread, more are better: H of
+/// a wide linear comes from memory.
+size_t row_tile(size_t rows) {
+  return rows < kFewRows ? 8 : 32;
+}
+
+/// kRows rows and kChunk columns of what carry_on() does. The rows share what is read of u, whose rows lie a
+/// power of two apart more often than not and so fall out of the first-level cache. kAsk: for the next chunk.
+template <size_t kRows, bool kAsk>
+[[gnu::always_inline]] inline void carry_on_chunk(float* w, size_t cols, const float* e, size_t count,
+                                                  const float* const* u, size_t j) {
+  float sum[kRows][kChunk];
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t i = 0; i < kChunk; ++i) sum[r][i] = w[r * cols + j + i];
+  }
+  for (size_t c = 0; c < count; ++c) {
+    const float* row = u[c] + j;
+    for (size_t i = 0; kAsk && i < kChunk; i += 16) __builtin_prefetch(row + kChunk + i);
+    for (size_t r = 0; r < kRows; ++r) {
+      const float x = e[r * count + c];
+      for (size_t i = 0; i < kChunk; ++i) sum[r][i] -= x * row[i];
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t i = 0; i < kChunk; ++i) w[r * cols + j + i] = sum[r][i];
+  }
+}
+
+/// w[r][j] -= sum over c of e[r][c] u[c][j], in the order of c, for a tile of rows and j in [from, to).
+MINNOW_CLONES void carry_on(float* w, size_t rows, size_t cols, const float* e, size_t count,
+                            const float* const* u, size_t from, size_t to) {
   size_t j = from;
   for (; j + kChunk <= to; j += kChunk) {
-    for (size_t r = 0; r < rows; ++r) {
-      float sum[kChunk];
-      float* y = w + r * cols + j;
-      for (size_t i = 0; i < kChunk; ++i) sum[i] = y[i];
-      for (size_t c = 0; c < count; ++c) {
-        const float x = e[r * count + c];
-        const float* row = u + c * cols + j;
-        for (size_t i = 0; i < kChunk; ++i) sum[i] -= x * row[i];
-      }
-      for (size_t i = 0; i < kChunk; ++i) y[i] = sum[i];
-    }
+    size_t r = 0;
+    if (rows >= 4) carry_on_chunk<4, true>(w, cols, e, count, u, j), r = 4;
+    for (; r + 4 <= rows; r += 4) carry_on_chunk<4, false>(w + r * cols, cols, e + r * count, count, u, j);
+    for (; r < rows; ++r) carry_on_chunk<1, false>(w + r * cols, cols, e + r * count, count, u, j);
   }
   for (; j < to; ++j) {
     for (size_t r = 0; r < rows; ++r) {
       float sum = w[r * cols + j];
-      for (size_t c = 0; c < count; ++c) sum -= e[r * count + c] * u[c * cols + j];
+      for (size_t c = 0; c < count; ++c) sum -= e[r * count + c] * u[c][j];
       w[r * cols + j] = sum;
     }
   }
@@ -52,6 +73,7 @@ struct Job {
 void quantise_rows(Job& job, size_t r0, size_t r1) {
   const size_t cols = job.w.cols(), rows = r1 - r0;
   std::vector<float> w(job.w.row(r0), job.w.row(r0) + rows * cols), errors;
+  std::vector<const float*> used;
   const Matrix& u = job.factor.upper;
   for (size_t g = 0; g < job.groups.size(); ++g) {
     const Group& group = job.groups[g];
@@ -77,21 +99,27 @@ void quantise_rows(Job& job, size_t r0, size_t r1) {
       }
     }
     if (job.options.compensate) {
-      carry_on(w.data(), rows, cols, errors.data(), group.count, u.row(group.begin),
-               group.begin + group.count, cols);
+      const uint32_t end = group.begin + group.count;
+      used.clear();
+      for (uint32_t c = group.begin; c < end; ++c) used.push_back(u.row(c));
+      carry_on(w.data(), rows, cols, errors.data(), group.count, used.data(), end, cols);
     }
   }
 }
 
-/// Coordinate descent of one row. `g` holds H (q - w) throughout.
+/// Coordinate descent of a tile of rows. `g_` holds H (q - w) throughout, but for what codes() has not yet
+/// spread beyond a group: rows spread together, since H is read for that.
 class Descent {
  public:
-  Descent(Job& job, size_t row) : job_(job), row_(row), cols_(job.w.cols()), g_(cols_, 0.0f) {
-    const float* w = job.w.row(row);
-    const float* q = values();
-    for (size_t c = 0; c < cols_; ++c) {
-      const float e = q[c] - w[c];
-      if (e != 0.0f) add_scaled(e, job.h.row(c), g_.data(), cols_);
+  Descent(Job& job, size_t r0, size_t r1)
+      : job_(job), r0_(r0), rows_(r1 - r0), cols_(job.w.cols()), g_(rows_ * cols_, 0.0f) {
+    constexpr size_t kBlock = 128;
+    for (size_t c0 = 0; c0 < cols_; c0 += kBlock) {
+      begin_block(c0, std::min(kBlock, cols_ - c0));
+      for (size_t r = 0; r < rows_; ++r) {
+        for (size_t i = 0; i < count_; ++i) changes(r)[i] = values(r)[c0 + i] - job_.w.row(r0_ + r)[c0 + i];
+      }
+      spread();
     }
   }
 
@@ -101,55 +129,101 @@ class Descent {
   }
 
  private:
-  float* values() { return job_.out.values.row(row_); }
-  uint8_t* codes_at() { return &job_.out.codes[row_ * cols_]; }
-  Grid& grid(size_t g) { return job_.out.grids[row_ * job_.groups.size() + g]; }
+  float* values(size_t r) { return job_.out.values.row(r0_ + r); }
+  uint8_t* codes_at(size_t r) { return &job_.out.codes[(r0_ + r) * cols_]; }
+  Grid& grid(size_t r, size_t g) { return job_.out.grids[(r0_ + r) * job_.groups.size() + g]; }
 
-  void move(size_t c, float to) {
-    float* q = values();
-    const float d = to - q[c];
-    q[c] = to;
-    if (d != 0.0f) add_scaled(d, job_.h.row(c), g_.data(), cols_);
+  void begin_block(size_t begin, size_t count) {
+    begin_ = begin, count_ = count;
+    changes_.assign(rows_ * count, 0.0f);
+  }
+  float* changes(size_t r) { return &changes_[r * count_]; }
+
+  /// g += changes H of the block's columns, for all columns; or all others, where `inside` is done.
+  void spread(bool inside = false) {
+    used_.clear(), columns_.clear();
+    for (size_t i = 0; i < count_; ++i) {
+      bool any = false;
+      for (size_t r = 0; r < rows_; ++r) any |= changes(r)[i] != 0.0f;
+      if (!any) continue;
+      columns_.push_back(static_cast<uint32_t>(i));
+      used_.push_back(job_.h.row(begin_ + i));
+    }
+    const size_t n = columns_.size();
+    if (n == 0) return;
+    size_t kept = 0;  // what is written has been read
+    for (size_t r = 0; r < rows_; ++r) {
+      for (const uint32_t i : columns_) changes_[kept++] = -changes_[r * count_ + i];
+    }
+    if (inside) {
+      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), 0, begin_);
+      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), begin_ + count_, cols_);
+    } else {
+      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), 0, cols_);
+    }
   }
 
   /// Each code to the one that is best while all others stay.
-  void codes(size_t g) {
-    const Group& group = job_.groups[g];
-    const Grid grid_now = grid(g);
-    if (!(grid_now.scale > 0.0f)) return;
-    const Rounding round(grid_now, group.bits);
-    for (uint32_t c = group.begin; c < group.begin + group.count; ++c) {
-      const float wanted = values()[c] - g_[c] / job_.h.row(c)[c];
-      const uint8_t code = round(wanted);
-      if (code == codes_at()[c]) continue;
-      codes_at()[c] = code;
-      move(c, value_of(grid_now, code));
+  void codes(size_t at) {
+    const Group& group = job_.groups[at];
+    begin_block(group.begin, group.count);
+    for (size_t r = 0; r < rows_; ++r) {
+      const Grid now = grid(r, at);
+      if (!(now.scale > 0.0f)) continue;
+      const Rounding round(now, group.bits);
+      float* g = &g_[r * cols_ + begin_];
+      float* q = values(r) + begin_;
+      uint8_t* code = codes_at(r) + begin_;
+      for (size_t i = 0; i < count_; ++i) {
+        const float* h = job_.h.row(begin_ + i) + begin_;
+        const uint8_t best = round(q[i] - g[i] / h[i]);
+        if (best == code[i]) continue;
+        code[i] = best;
+        const float to = value_of(now, best), d = to - q[i];
+        q[i] = to;
+        changes(r)[i] = d;
+        add_scaled(d, h, g, count_);
+      }
     }
+    spread(true);
   }
 
   /// The scale that is best for the codes as they are.
-  void refit(size_t g) {
-    const Group& group = job_.groups[g];
-    Grid& now = grid(g);
-    if (group.bits == 8 || !(now.scale > 0.0f)) return;
-    float d[160];
-    double along = 0.0, curvature = 0.0;
-    for (uint32_t i = 0; i < group.count; ++i) {
-      d[i] = static_cast<float>(codes_at()[group.begin + i]) - now.zero;
-      along += double{d[i]} * g_[group.begin + i];
+  void refit(size_t at) {
+    const Group& group = job_.groups[at];
+    if (group.bits == 8) return;
+    begin_block(group.begin, group.count);
+    for (size_t r = 0; r < rows_; ++r) {
+      Grid& now = grid(r, at);
+      if (!(now.scale > 0.0f)) continue;
+      float d[160];
+      const float* g = &g_[r * cols_ + begin_];
+      double along = 0.0, curvature = 0.0;
+      for (size_t i = 0; i < count_; ++i) {
+        d[i] = static_cast<float>(codes_at(r)[begin_ + i]) - now.zero;
+        along += double{d[i]} * g[i];
+      }
+      for (size_t i = 0; i < count_; ++i) curvature += d[i] * dot(job_.h.row(begin_ + i) + begin_, d, count_);
+      if (!(curvature > 0.0)) continue;
+      const float scale = nearest_half(now.scale - static_cast<float>(along / curvature));
+      if (!(scale > 0.0f) || !std::isfinite(scale) || scale == now.scale) continue;
+      now.scale = scale;
+      float* q = values(r) + begin_;
+      for (size_t i = 0; i < count_; ++i) {
+        changes(r)[i] = scale * d[i] - q[i];
+        q[i] = scale * d[i];
+      }
     }
-    for (uint32_t i = 0; i < group.count; ++i)
-      curvature += d[i] * dot(job_.h.row(group.begin + i) + group.begin, d, group.count);
-    if (!(curvature > 0.0)) return;
-    const float scale = nearest_half(now.scale - static_cast<float>(along / curvature));
-    if (!(scale > 0.0f) || !std::isfinite(scale) || scale == now.scale) return;
-    now.scale = scale;
-    for (uint32_t i = 0; i < group.count; ++i) move(group.begin + i, scale * d[i]);
+    spread();
   }
 
   Job& job_;
-  size_t row_, cols_;
-  std::vector<float> g_;
+  size_t r0_, rows_, cols_;
+  std::vector<float> g_;  // (rows, cols)
+  size_t begin_ = 0, count_ = 0;
+  std::vector<float> changes_;      // (rows, count): of values in columns from `begin` on
+  std::vector<uint32_t> columns_;   // of these, where any row changed
+  std::vector<const float*> used_;  // their rows of H
 };
 
 }  // namespace
@@ -168,16 +242,14 @@ Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Facto
     const float u = options.compensate ? factor.upper.row(c)[c] : 0.0f;
     job.importance[c] = options.compensate ? 1.0f / (u * u) : h.row(c)[c];
   }
-  const size_t tiles = (w.rows() + kRowTile - 1) / kRowTile;
+  const size_t tile = row_tile(w.rows()), tiles = (w.rows() + tile - 1) / tile;
   pool.parallel_for(tiles, 1, [&](size_t b, size_t e, uint32_t) {
     for (size_t t = b; t < e; ++t) {
-      const size_t r0 = t * kRowTile, r1 = std::min(w.rows(), r0 + kRowTile);
+      const size_t r0 = t * tile, r1 = std::min(w.rows(), r0 + tile);
       quantise_rows(job, r0, r1);
       if (options.descents == 0) continue;
-      for (size_t r = r0; r < r1; ++r) {
-        Descent descent(job, r);
-        for (uint32_t i = 0; i < options.descents; ++i) descent.round();
-      }
+      Descent descent(job, r0, r1);
+      for (uint32_t i = 0; i < options.descents; ++i) descent.round();
     }
   });
   const auto too_large =
