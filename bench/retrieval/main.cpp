@@ -45,6 +45,12 @@ std::string setting(const char* name, const char* otherwise) {
   return value != nullptr ? value : otherwise;
 }
 
+std::ifstream opened(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::invalid_argument("cannot read '" + path + "'");
+  return in;
+}
+
 /// Bytes of anonymous and shared memory; 0 where the system does not say.
 uint64_t resident() {
   std::ifstream in("/proc/self/status");
@@ -91,7 +97,7 @@ class Bench {
 
   void needles(const std::string& path) {
     needles_ = true;
-    std::ifstream in(path);
+    std::ifstream in = opened(path);
     const auto limit = std::stoul(setting("LIMIT", "0"));
     size_t questions = 0;
     for (std::string line; std::getline(in, line) && (limit == 0 || questions < limit); ++questions) {
@@ -120,7 +126,7 @@ class Bench {
   }
 
   void text(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
+    std::ifstream in = opened(path);
     const std::string all((std::istreambuf_iterator<char>(in)), {});
     const std::vector<int32_t> tokens = encode(all);
     const size_t window = decoder_->context(), scored = window / 4;
@@ -152,7 +158,7 @@ class Bench {
 
   void speed(const std::string& path) {
     constexpr uint32_t kTokens = 16;
-    std::ifstream in(path, std::ios::binary);
+    std::ifstream in = opened(path);
     std::string all(1 << 20, '\0');
     all.resize(static_cast<size_t>(in.read(all.data(), static_cast<long>(all.size())).gcount()));
     const std::vector<int32_t> tokens = encode(all);
