@@ -50,7 +50,8 @@ void* operator new(size_t size, const std::nothrow_t&) noexcept {
 void* operator new[](size_t size, const std::nothrow_t& t) noexcept {
   return operator new(size, t);
 }
-void operator delete(void* p) noexcept {
+// Not inlined: GCC 12 would see free() of what it knows to come from operator new.
+[[gnu::noinline]] void operator delete(void* p) noexcept {
   std::free(p);
 }
 void operator delete(void* p, const std::nothrow_t&) noexcept {
@@ -62,7 +63,7 @@ void operator delete[](void* p, const std::nothrow_t&) noexcept {
 void operator delete[](void* p) noexcept {
   std::free(p);
 }
-void operator delete(void* p, size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* p, size_t) noexcept {
   std::free(p);
 }
 void operator delete[](void* p, size_t) noexcept {
