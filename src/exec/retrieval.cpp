@@ -77,7 +77,8 @@ struct Selected {
   void score(size_t head, const Scratch& s) const;
   size_t collect(size_t head, Wanted& wanted, uint32_t* list) const;
   void attend_rest(size_t head, const Scratch& s) const;
-  uint32_t keys(float share) const;
+  uint32_t keys(float share, uint32_t least = 0) const;
+  uint32_t outliers() const;
   HeadBudget budget(size_t head, const Scratch& s, size_t g) const;
   void rows(size_t head, size_t index, size_t first, size_t n, uint32_t slot) const;
   void attend(size_t head, const kv::RowView& rows, size_t n, uint32_t slot, float* out, float* max,
@@ -163,7 +164,7 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t* list) const {
 size_t Selected::collect(size_t head, Wanted& wanted, uint32_t* list) const {
   const auto kv_head = static_cast<uint32_t>(head);
   const uint16_t* ids = retrieval.index.ids(layer, kv_head);
-  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), keys(retrieval.options.outliers));
+  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), outliers());
   size_t count = 0;
   uint32_t first = kSinks;
   for (uint32_t band = bands(); band-- > 0;) {
@@ -178,10 +179,15 @@ size_t Selected::collect(size_t head, Wanted& wanted, uint32_t* list) const {
   return count;
 }
 
-/// A share of all positions, within the budget.
-uint32_t Selected::keys(float share) const {
-  const auto n = static_cast<uint32_t>(share * static_cast<float>(position + 1));
+/// A share of all positions, at least so many, within the budget.
+uint32_t Selected::keys(float share, uint32_t least) const {
+  const auto n = std::max(least, static_cast<uint32_t>(share * static_cast<float>(position + 1)));
   return retrieval.options.budget != 0 ? std::min(n, retrieval.options.budget) : n;
+}
+
+uint32_t Selected::outliers() const {
+  const RetrievalOptions& o = retrieval.options;
+  return o.outliers == 0.0f ? 0 : keys(o.outliers, o.few_outliers);
 }
 
 /// A key of a cell with score x weighs 2^(unit x) of all that a head attends to: what is near exactly,

@@ -44,9 +44,10 @@ struct RetrievalOptions {
   float least = 0.005f;          ///< of all positions, that a query head takes at least
   float fraction = 0.1f;         ///< and at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
-  float share = 4.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
+  float share = 5.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
   float outliers = 0.02f;        ///< of all positions, keys farthest from their centroids: always attended to
+  uint32_t few_outliers = 300;   ///< and no fewer: what is rare in a short text is as many keys
   bool remainder = true;         ///< what is not selected enters through the means of its centroids
   bool measure = false;          ///< look at all keys too, for RetrievalCounts::weight
   Selector* selector = nullptr;  ///< null: centroids decide; else there is no remainder

@@ -127,7 +127,7 @@ TEST(Retrieval, KeysFarFromTheirCentroidsAreAlwaysAmongThem) {
   const Opened o(tiny_with_codebooks());
   const auto tokens = some_tokens(400);
   auto options = selecting(0.01f);
-  options.outliers = 0.1f;
+  options.outliers = 0.1f, options.few_outliers = 0;
   auto d = o.decoder(options);
   run(d, tokens, 399);
   const auto layer = static_cast<uint32_t>(o.plan.layers.size() - 1);
@@ -149,6 +149,22 @@ TEST(Retrieval, KeysFarFromTheirCentroidsAreAlwaysAmongThem) {
     EXPECT_GT(wanted, 10u);
     EXPECT_LE(list.size(), exec::kSinks + exec::kWindow + 40 + 4 * o.plan.config->group_size());
   }
+}
+
+TEST(Retrieval, ShortTextsHaveAsManyKeysFarFromTheirCentroids) {
+  const Opened o(tiny_with_codebooks());
+  const auto tokens = some_tokens(400);
+  auto options = selecting(0.01f);
+  const auto attended = [&](float share, uint32_t few) {
+    options.outliers = share, options.few_outliers = few;
+    auto d = o.decoder(options);
+    run(d, tokens, 399);
+    return positions(d, 0);
+  };
+  EXPECT_EQ(attended(0.01f, 40), attended(0.1f, 0));
+  EXPECT_EQ(attended(0.1f, 20), attended(0.1f, 0));
+  EXPECT_GT(attended(0.01f, 40).size(), attended(0.01f, 0).size());
+  EXPECT_EQ(attended(0.0f, 40), attended(0.0f, 0)) << "none are wanted";
 }
 
 TEST(Retrieval, TheSameKeyHasTheSameIdEverywhere) {
@@ -481,7 +497,8 @@ TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   FirstLayer seen(o.plan.config->kv_head_count);
   exec::DecoderOptions options;
   options.context = 1024, options.kv = kv::Type::f32, options.retrieval = selecting(0.05f);
-  options.retrieval.outliers = 0.03f;  // taken out of centroids that are not: these stand for one key less
+  options.retrieval.outliers = 0.03f,
+  options.retrieval.few_outliers = 0;  // taken out of centroids that are not: these stand for one key less
   options.probe = &seen;
   auto own = std::move(exec::Decoder::create(o.plan, *o.model.pool, options)).value();
   run(own, {tokens.begin(), tokens.end() - 1}, 600);
@@ -634,7 +651,7 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   const Model model = load_model(engine, tiny_with_codebooks()), plain = load_model(engine, tiny_path());
   minnow_session_params p = minnow_session_params_default();
   EXPECT_EQ(p.retrieval, MINNOW_RETRIEVAL_AUTO);
-  p.context = 400, p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_from = 100, p.retrieval_fraction = 0.05f;
+  p.context = 1400, p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_from = 100, p.retrieval_fraction = 0.05f;
   const auto create = [&](const Model& m) {
     minnow_session* s = nullptr;
     const minnow_status status = minnow_session_create(m.get(), &p, &s);
@@ -660,17 +677,17 @@ TEST(RetrievalSession, SwitchesAndCounts) {
     EXPECT_EQ(minnow_session_get_stats(of.get(), &r), MINNOW_OK);
     return r;
   };
-  prefill(s, some_tokens(300));
+  prefill(s, some_tokens(1300));
   EXPECT_EQ(stats(s).tokens_retrieved, 0u);
   EXPECT_EQ(stats(s).attended_fraction, 1.0);
   const uint64_t index = stats(s).index_bytes;
   // 3 layers, 2 KV heads: two bytes a position; of 64 centroids count, logarithm and means of 32 numbers;
   // counts of 64 levels
-  EXPECT_GE(index, 3u * 2 * (400 * 2 + 64 * (2 * 4 + 2 * 32 * 2) + 64 * 4));
+  EXPECT_GE(index, 3u * 2 * (1400 * 2 + 64 * (2 * 4 + 2 * 32 * 2) + 64 * 4));
   ASSERT_EQ(minnow_decode(s.get(), 5), MINNOW_OK);
   EXPECT_EQ(stats(s).tokens_retrieved, 1u);
   EXPECT_LT(stats(s).attended_fraction, 0.5);
-  EXPECT_GT(stats(s).attended_fraction, 72.0 / 301);
+  EXPECT_GT(stats(s).attended_fraction, 72.0 / 1301);
   const uint64_t selecting_bytes = stats(s).bytes_per_token;
   ASSERT_EQ(minnow_session_set_retrieval(s.get(), 0), MINNOW_OK);
   EXPECT_GT(stats(s).bytes_per_token, selecting_bytes);
@@ -696,7 +713,7 @@ TEST(RetrievalSession, SwitchesAndCounts) {
   EXPECT_EQ(stats(s).attended_weight, 1.0) << "nobody asked for it";
   p.retrieval = MINNOW_RETRIEVAL_ON, p.retrieval_measure = 1;
   const Session measured = create(model).second;
-  prefill(measured, some_tokens(300));
+  prefill(measured, some_tokens(1300));
   ASSERT_EQ(minnow_decode(measured.get(), 5), MINNOW_OK);
   EXPECT_GT(stats(measured).attended_weight, stats(measured).attended_fraction);
   EXPECT_LT(stats(measured).attended_weight, 1.0);
