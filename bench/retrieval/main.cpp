@@ -18,9 +18,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 
 #include "base/cpu.h"
+#include "base/file.h"
 #include "compress/runtime_text.h"
 #include "exec/decoder.h"
 #include "exec/float_gemm.h"
@@ -45,10 +47,8 @@ std::string setting(const char* name, const char* otherwise) {
   return value != nullptr ? value : otherwise;
 }
 
-std::ifstream opened(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::invalid_argument("cannot read '" + path + "'");
-  return in;
+std::string read_all(const std::string& path) {
+  return must(read_text_file(path, uint64_t{1} << 30));
 }
 
 /// Bytes of anonymous and shared memory; 0 where the system does not say.
@@ -97,7 +97,7 @@ class Bench {
 
   void needles(const std::string& path) {
     needles_ = true;
-    std::ifstream in = opened(path);
+    std::istringstream in(read_all(path));
     const auto limit = std::stoul(setting("LIMIT", "0"));
     size_t questions = 0;
     for (std::string line; std::getline(in, line) && (limit == 0 || questions < limit); ++questions) {
@@ -126,9 +126,7 @@ class Bench {
   }
 
   void text(const std::string& path) {
-    std::ifstream in = opened(path);
-    const std::string all((std::istreambuf_iterator<char>(in)), {});
-    const std::vector<int32_t> tokens = encode(all);
+    const std::vector<int32_t> tokens = encode(read_all(path));
     const size_t window = decoder_->context(), scored = window / 4;
     const auto limit = std::stoul(setting("LIMIT", "0"));
     std::vector<std::vector<float>> first(scored);  // logits of the first arm
@@ -158,10 +156,7 @@ class Bench {
 
   void speed(const std::string& path) {
     constexpr uint32_t kTokens = 16;
-    std::ifstream in = opened(path);
-    std::string all(1 << 20, '\0');
-    all.resize(static_cast<size_t>(in.read(all.data(), static_cast<long>(all.size())).gcount()));
-    const std::vector<int32_t> tokens = encode(all);
+    const std::vector<int32_t> tokens = encode(read_all(path).substr(0, 1 << 20));
     if (decoder_->context() <= kTokens + 1 || tokens.size() <= kTokens)
       throw std::invalid_argument("WINDOW and the text must have more than " + std::to_string(kTokens + 1) +
                                   " tokens");

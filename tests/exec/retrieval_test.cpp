@@ -497,8 +497,8 @@ TEST(Retrieval, TheRestEntersThroughTheMeansOfItsCentroids) {
   FirstLayer seen(o.plan.config->kv_head_count);
   exec::DecoderOptions options;
   options.context = 1024, options.kv = kv::Type::f32, options.retrieval = selecting(0.05f);
-  options.retrieval.outliers = 0.03f,
-  options.retrieval.few_outliers = 0;  // taken out of centroids that are not: these stand for one key less
+  options.retrieval.few_outliers = 0;
+  options.retrieval.outliers = 0.03f;  // taken out of centroids that are not: these stand for one key less
   options.probe = &seen;
   auto own = std::move(exec::Decoder::create(o.plan, *o.model.pool, options)).value();
   run(own, {tokens.begin(), tokens.end() - 1}, 600);

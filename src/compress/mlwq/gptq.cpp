@@ -6,8 +6,8 @@
 namespace minnow::compress {
 namespace {
 
-constexpr size_t kFewRows = 1024;
-constexpr size_t kChunk = 64;  // columns whose sums stay in registers
+constexpr size_t kFewRows = 1024;  // fewer are cut finer, so that every thread has some
+constexpr size_t kChunk = 64;      // columns whose sums stay in registers
 
 /// Rows that share a read of U or H. Where there are enough of them for every thread, more are better: H of
 /// a wide linear comes from memory.
