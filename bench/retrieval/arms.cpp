@@ -345,6 +345,8 @@ Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type) {
       shape.parts = static_cast<size_t>(value);
     else if (key == "few")
       o.few_outliers = static_cast<uint32_t>(value);
+    else if (key == "most")
+      o.most_outliers = value;
     else if (key == "outliers")
       o.outliers = value;
     else if (key == "bits")

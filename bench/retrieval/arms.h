@@ -25,8 +25,8 @@ struct Arm {
 ///   far    of the scores as if all keys were kFarDistance away, without codebooks
 ///   pages  Quest: upper bounds of pages of 16
 ///   parts  product codes of whitened keys: `parts` of `bits` each
-/// Keys: those of RetrievalOptions (fraction, budget, least, share, outliers, few for few_outliers, measure,
-/// dense for dense_layers, rest for remainder); of parts, parts and bits.
+/// Keys: those of RetrievalOptions (fraction, budget, least, share, outliers, few for few_outliers, most for
+/// most_outliers, measure, dense for dense_layers, rest for remainder); of parts, parts and bits.
 Arm parse_arm(const std::string& text, const model::Plan& plan, kv::Type type);
 
 }  // namespace minnow::bench

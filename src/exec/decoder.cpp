@@ -215,7 +215,10 @@ Status Decoder::forward_chunk(std::span<const int32_t> tokens, size_t done, size
   if (selects_ && far_end(position_) > kSinks)
     count_far_keys(*plan_, ws_, *pool_, cache_, retrieval_.index, kSinks, far_end(position_));
   fill_rope_tables(*plan_, ws_, context(), chunk);
-  if (selects_) fill_far_rope_tables(*plan_, ws_, context(), position_);
+  if (selects_) {
+    choose_outliers(*plan_, retrieval_, position_);
+    fill_far_rope_tables(*plan_, ws_, context(), position_);
+  }
   ws_.masking.skip = ws_.masking.on && skip_ && m == 1;
   if (ws_.masking.on) forget_counts_of_chunk();  // those of one that was cancelled
   embed(tokens);

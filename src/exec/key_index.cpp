@@ -114,7 +114,8 @@ void whiten_keys(const Plan& plan, const Codebook& book, const float* k, size_t 
   for (size_t r = 0; r < rows; ++r) std::fill(to + r * padded + dim, to + (r + 1) * padded, 0.0f);
 }
 
-/// Eight levels an octave, so that few keys share the one that a selection ends in.
+/// Eight levels an octave, so that few keys share the one that a selection ends in; of 1, the model's mean
+/// |c|^2, the 40th.
 uint32_t level(float distance) {
   const float level = 8.0f * std::log2(distance) + 40.0f;
   return level >= 0.0f ? static_cast<uint32_t>(std::min(level, kv::kLevels - 1.0f)) : 0;  // NaN: 0
@@ -132,7 +133,7 @@ void nearest(const Plan& plan, const model::PlanLayer& layer, size_t head, const
     float square = 0.0f;
     for (size_t i = 0; i < padded; ++i) square += z[i] * z[i];
     const float distance = square - 2.0f * (s.scores[r * bias.size() + ids[r]] + bias[ids[r]]);
-    ids[r] |= static_cast<uint16_t>(level(distance / layer.centroid_square[head]) << kv::kCentroidBits);
+    ids[r] |= static_cast<uint16_t>(level(distance / plan.centroid_square) << kv::kCentroidBits);
   }
 }
 

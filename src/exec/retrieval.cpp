@@ -50,6 +50,12 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
   return s;
 }
 
+/// A share of all positions, at least so many, within the budget.
+uint32_t keys_within(const RetrievalOptions& o, float share, uint32_t position, uint32_t least = 0) {
+  const auto n = std::max(least, static_cast<uint32_t>(share * static_cast<float>(position + 1)));
+  return o.budget != 0 ? std::min(n, o.budget) : n;
+}
+
 /// A token's attention in one layer. What a KV head attends to is cut into pieces: what is near, that is
 /// sinks and window, by which heads know what far keys are worth; the far keys listed; and where there is a
 /// remainder, what centroids stand for.
@@ -77,8 +83,7 @@ struct Selected {
   void score(size_t head, const Scratch& s) const;
   size_t collect(size_t head, Wanted& wanted, uint32_t* list) const;
   void attend_rest(size_t head, const Scratch& s) const;
-  uint32_t keys(float share, uint32_t least = 0) const;
-  uint32_t outliers() const;
+  uint32_t keys(float share) const;
   HeadBudget budget(size_t head, const Scratch& s, size_t g) const;
   void rows(size_t head, size_t index, size_t first, size_t n, uint32_t slot) const;
   void attend(size_t head, const kv::RowView& rows, size_t n, uint32_t slot, float* out, float* max,
@@ -164,7 +169,9 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t* list) const {
 size_t Selected::collect(size_t head, Wanted& wanted, uint32_t* list) const {
   const auto kv_head = static_cast<uint32_t>(head);
   const uint16_t* ids = retrieval.index.ids(layer, kv_head);
-  const uint16_t above = above_most(retrieval.index.levels(layer, kv_head), outliers());
+  const auto most = static_cast<uint32_t>(retrieval.options.most_outliers * static_cast<float>(position + 1));
+  const uint16_t above =
+      std::max(retrieval.outliers_above, above_most(retrieval.index.levels(layer, kv_head), most));
   size_t count = 0;
   uint32_t first = kSinks;
   for (uint32_t band = bands(); band-- > 0;) {
@@ -179,15 +186,8 @@ size_t Selected::collect(size_t head, Wanted& wanted, uint32_t* list) const {
   return count;
 }
 
-/// A share of all positions, at least so many, within the budget.
-uint32_t Selected::keys(float share, uint32_t least) const {
-  const auto n = std::max(least, static_cast<uint32_t>(share * static_cast<float>(position + 1)));
-  return retrieval.options.budget != 0 ? std::min(n, retrieval.options.budget) : n;
-}
-
-uint32_t Selected::outliers() const {
-  const RetrievalOptions& o = retrieval.options;
-  return o.outliers == 0.0f ? 0 : keys(o.outliers, o.few_outliers);
+uint32_t Selected::keys(float share) const {
+  return keys_within(retrieval.options, share, position);
 }
 
 /// A key of a cell with score x weighs 2^(unit x) of all that a head attends to: what is near exactly,
@@ -346,6 +346,20 @@ size_t retrieval_scratch_bytes(const Plan& plan) {
 
 size_t most_selected_pieces(uint32_t context) {
   return ceil_div(size_t{context}, kPiece) + 2;
+}
+
+void choose_outliers(const Plan& plan, Retrieval& retrieval, uint32_t position) {
+  const RetrievalOptions& o = retrieval.options;
+  uint32_t levels[kv::kLevels] = {};
+  uint64_t places = 0;
+  for (uint32_t layer = o.dense_layers; layer < plan.layers.size(); ++layer) {
+    for (uint32_t head = 0; head < plan.layers[layer].centroid_bias.size(); ++head, ++places) {
+      const uint32_t* of_head = retrieval.index.levels(layer, head);
+      for (uint32_t level = 0; level < kv::kLevels; ++level) levels[level] += of_head[level];
+    }
+  }
+  const uint64_t each = o.outliers == 0.0f ? 0 : keys_within(o, o.outliers, position, o.few_outliers);
+  retrieval.outliers_above = above_most(levels, each * places);
 }
 
 void attend_selected(const Plan& plan, const Workspace& ws, ThreadPool& pool, const kv::Cache& cache,

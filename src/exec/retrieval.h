@@ -46,8 +46,9 @@ struct RetrievalOptions {
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
   float share = 5.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
-  float outliers = 0.02f;        ///< of all positions, keys farthest from their centroids: always attended to
-  uint32_t few_outliers = 300;   ///< and no fewer: what is rare in a short text is as many keys
+  float outliers = 0.02f;        ///< of all positions, keys far from their centroids: always attended to, and
+  uint32_t few_outliers = 100;   ///< no fewer; on average over KV heads, some have many more than others,
+  float most_outliers = 0.1f;    ///< of all positions at most
   bool remainder = true;         ///< what is not selected enters through the means of its centroids
   bool measure = false;          ///< look at all keys too, for RetrievalCounts::weight
   Selector* selector = nullptr;  ///< null: centroids decide; else there is no remainder
@@ -67,7 +68,8 @@ struct Retrieval {
   RetrievalOptions options;
   kv::Index index;
   RetrievalCounts counts;
-  uint64_t attended_last = 0;  ///< rows, of the last token that selected
+  uint64_t attended_last = 0;   ///< rows, of the last token that selected
+  uint16_t outliers_above = 0;  ///< ids above it belong to keys that are attended to wherever they are
   /// Whether a token that comes alone behind `position` others selects what it attends to.
   bool serves(uint32_t position) const { return options.on && index.present() && position >= options.from; }
 };
@@ -75,6 +77,11 @@ struct Retrieval {
 /// A thread's scratch; the most pieces a selection of a context is cut into.
 size_t retrieval_scratch_bytes(const model::Plan& plan);
 size_t most_selected_pieces(uint32_t context);
+
+/// Decides for a token behind `position` others, before its layers, how far from its centroid a key must lie
+/// to be attended to in any case. Distances tell by how much a mean errs in scores, in every KV head alike,
+/// so one distance is for all.
+void choose_outliers(const model::Plan& plan, Retrieval& retrieval, uint32_t position);
 
 /// ws.attn (1, heads * head_dim) as attend() makes it, over what the token selects and, if so set, the rest
 /// by its means. All far keys are counted (key_index.h).

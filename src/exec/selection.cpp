@@ -42,7 +42,7 @@ size_t cell_of(uint64_t rank) {
 
 }  // namespace
 
-uint16_t above_most(const uint32_t* levels, uint32_t most) {
+uint16_t above_most(const uint32_t* levels, uint64_t most) {
   uint32_t level = kv::kLevels;
   for (uint64_t keys = 0; level > 1 && (keys += levels[level - 1]) <= most;) --level;
   return static_cast<uint16_t>((level << kv::kCentroidBits) - 1);

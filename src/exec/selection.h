@@ -19,7 +19,7 @@ struct HeadBudget {
 
 /// Ids above it are those of the `most` far keys that lie farthest from their centroids, or of somewhat
 /// fewer: levels are taken whole, and the lowest never. `levels`: keys of each level, [kv::kLevels].
-uint16_t above_most(const uint32_t* levels, uint32_t most);
+uint16_t above_most(const uint32_t* levels, uint64_t most);
 
 static_assert(model::kMostCentroids == 1u << kv::kCentroidBits);
 

@@ -104,7 +104,6 @@ class Builder {
     std::vector<float> row(round_up(plan_.config->head_dim, format::kChannelPadding));
     for (const Codebook& book : p.weights->codebooks) {
       std::vector<float>& bias = p.centroid_bias.emplace_back(book.centres.rows);
-      double mean = 0.0;
       for (uint32_t i = 0; i < book.centres.rows; ++i) {
         dequantise_row(book.centres, i, plan_.kernels, row.data());
         double square = 0.0;
@@ -114,10 +113,10 @@ class Builder {
                       layer, " is not finite; make the codebooks again");
         }
         bias[i] = static_cast<float>(-0.5 * square);
-        mean += square / book.centres.rows;
+        centroid_squares_ += square, ++centroids_;
       }
-      p.centroid_square.push_back(static_cast<float>(mean));
       plan_.centroids = std::max(plan_.centroids, book.centres.rows);
+      plan_.centroid_square = static_cast<float>(centroid_squares_ / static_cast<double>(centroids_));
     }
     return {};
   }
@@ -153,6 +152,8 @@ class Builder {
   }
 
   Plan& plan_;
+  double centroid_squares_ = 0.0;  // of so many centroids
+  uint64_t centroids_ = 0;
 };
 
 }  // namespace

@@ -68,8 +68,6 @@ struct PlanLayer {
   const LayerWeights* weights = nullptr;
   /// By KV head, -|c|^2 / 2 of each centroid c of its codebook; empty: the layer has none.
   std::vector<std::vector<float>> centroid_bias;
-  /// By KV head, the mean of |c|^2: what distances of keys from their centroids are told in.
-  std::vector<float> centroid_square;
   int32_t gate_mask = -1;  ///< index into Plan::masks, where act(gate) has thresholds
   PlanLinear q, k, v, o, gate, up, down;
 };
@@ -96,6 +94,8 @@ struct Plan {
   uint64_t weights_per_token = 0;  ///< of layers and output head
   std::vector<Mask> masks;         ///< empty: the model has no thresholds
   uint32_t centroids = 0;          ///< of the largest codebook; 0: the model has none
+  /// The mean of |c|^2 over all codebooks: what distances of keys from their centroids are told in.
+  float centroid_square = 0.0f;
 
   /// `xnnpack`: whether it runs here (exec::float_gemm_available).
   static Result<Plan> create(const Weights& weights, uint32_t isa, bool xnnpack);
