@@ -189,5 +189,5 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
 
 static constexpr int kPrefetchBytes = 8192;
 __attribute__((always_inline)) static inline void v_prefetch(const void* p) {
-  _mm_prefetch((const char*)p, _MM_HINT_T0);
+  _mm_prefetch((const char*)p, _MM_HINT_T1);
 }
