@@ -46,7 +46,7 @@ struct RetrievalOptions {
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
   float share = 5.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
   uint32_t dense_layers = 0;     ///< the first so many attend to everything
-  float outliers = 0.02f;        ///< of all positions, keys far from their centroids: always attended to, and
+  float outliers = 0.012f;       ///< of all positions, keys far from their centroids: always attended to, and
   uint32_t few_outliers = 100;   ///< no fewer; on average over KV heads, some have many more than others,
   float most_outliers = 0.1f;    ///< of all positions at most
   bool remainder = true;         ///< what is not selected enters through the means of its centroids

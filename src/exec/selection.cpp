@@ -8,24 +8,31 @@
 namespace minnow::exec {
 namespace {
 
-/// Of the numbers among n scores: the largest, and about their mean.
+/// Cells that are looked at together; numbers of centroids are multiples of it.
+constexpr size_t kBlock = 16;
+
+/// Of the numbers among n scores: the largest of each block and of all, and about their mean.
 struct Spread {
   float high, mean;
 };
 
-Spread spread(const float* x, size_t n) {
-  constexpr size_t kLanes = 16;  // one chain of sums would leave the machine waiting
-  float best[kLanes], sum[kLanes] = {};
-  std::fill_n(best, kLanes, -INFINITY);
-  for (size_t i = 0; i < n; i += kLanes) {  // numbers of centroids are multiples of 16
-    for (size_t j = 0; j < kLanes; ++j) {
+Spread spread(const float* x, size_t n, float* highest) {
+  constexpr size_t kLanes = 4;
+  float sum[kBlock] = {};  // one chain of sums would leave the machine waiting
+  Spread s{-INFINITY, 0.0f};
+  for (size_t i = 0; i < n; i += kBlock) {
+    float best[kLanes];
+    std::fill_n(best, kLanes, -INFINITY);
+    for (size_t j = 0; j < kBlock; ++j) {
       const float v = x[i + j];
-      best[j] = v > best[j] ? v : best[j];  // not NaN
+      best[j % kLanes] = v > best[j % kLanes] ? v : best[j % kLanes];  // not NaN
       sum[j] += v;
     }
+    const float high = std::max(std::max(best[0], best[1]), std::max(best[2], best[3]));
+    highest[i / kBlock] = high;
+    s.high = std::max(s.high, high);
   }
-  Spread s{-INFINITY, 0.0f};
-  for (size_t j = 0; j < kLanes; ++j) s.high = std::max(s.high, best[j]), s.mean += sum[j];
+  for (const float v : sum) s.mean += v;
   s.mean /= static_cast<float>(n);
   return s;
 }
@@ -73,16 +80,20 @@ void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& 
 
 void Wanted::take_best(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
   // Only few cells are wanted: those well above the mean hold enough keys nearly always.
-  const Spread s = spread(scores, cells_);
+  float highest[kMostCells / kBlock];
+  const Spread s = spread(scores, cells_, highest);
   size_t n = 0;
   uint32_t keys = 0;
   for (const float least : {0.5f * (s.high + s.mean), s.mean}) {
     n = keys = 0;
-    for (size_t i = 0; i < cells_; ++i) {
-      const bool in = scores[i] >= least && counts[i] != 0;  // NaN is not
-      ranks[n] = i;
-      n += in;
-      keys += in ? counts[i] : 0;
+    for (size_t block = 0; block < cells_ / kBlock; ++block) {
+      if (!(highest[block] >= least)) continue;
+      for (size_t i = block * kBlock; i < (block + 1) * kBlock; ++i) {
+        const bool in = scores[i] >= least && counts[i] != 0;  // NaN is not
+        ranks[n] = i;
+        n += in;
+        keys += in ? counts[i] : 0;
+      }
     }
     if (keys >= most) break;
   }
