@@ -179,8 +179,8 @@ static inline void vi_store_i8(int8_t* p, VecI a) {
 // How far ahead rows are fetched when memory is the limit: the best of 0 to 8 KB on Zen 5, where hardware
 // alone reaches three quarters of it.
 static constexpr int kPrefetchBytes = 8192;
-// Into the second-level cache: misses of the first are few at a time, and fetches into it wait for one. Forced
-// inline: GCC 12 takes a function that only prefetches for one without effect and drops its calls.
+// Into the second-level cache: misses of the first are few at a time, and fetches into it wait for one.
+// Forced inline: GCC 12 takes a function that only prefetches for one without effect and drops its calls.
 __attribute__((always_inline)) static inline void v_prefetch(const void* p) {
   _mm_prefetch((const char*)p, _MM_HINT_T1);
 }
