@@ -160,18 +160,52 @@ void invert_lower(Triangle& l, ThreadPool& pool) {
   }
 }
 
+typedef float Four __attribute__((vector_size(16)));
+
+/// Four rows of four become their columns.
+void turn(Four (&r)[4]) {
+  const Four a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+  const Four b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+  const Four c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+  const Four d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+  r[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5), r[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  r[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
 /// Tokens in columns: out (cols, tokens) = (a - b)^T, each token times its weight; b and weights may be null.
 void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, ThreadPool& pool) {
   const size_t cols = a.cols(), tokens = a.rows();
   out.shape(cols, tokens);
+  const auto one = [&](size_t t, size_t c) {
+    const float v = a.row(t)[c] - (b != nullptr ? b->row(t)[c] : 0.0f);
+    out.row(c)[t] = weights != nullptr ? weights[t] * v : v;
+  };
+  const auto four = [&](size_t t, size_t c) {
+    Four rows[4];
+    for (size_t i = 0; i < 4; ++i) {
+      std::memcpy(&rows[i], a.row(t + i) + c, sizeof(Four));
+      Four less = {};
+      if (b != nullptr) std::memcpy(&less, b->row(t + i) + c, sizeof less);
+      rows[i] -= less;
+      if (weights != nullptr) rows[i] *= weights[t + i];
+    }
+    turn(rows);
+    for (size_t i = 0; i < 4; ++i) std::memcpy(out.row(c + i) + t, &rows[i], sizeof(Four));
+  };
   constexpr size_t kTurn = 32;
   pool.parallel_for((cols + kTurn - 1) / kTurn, 1, [&](size_t begin, size_t end, uint32_t) {
     const size_t c0 = begin * kTurn, c1 = std::min(cols, end * kTurn);
     for (size_t t0 = 0; t0 < tokens; t0 += kTurn) {
-      for (size_t c = c0; c < c1; ++c) {
-        for (size_t t = t0; t < std::min(tokens, t0 + kTurn); ++t) {
-          const float v = a.row(t)[c] - (b != nullptr ? b->row(t)[c] : 0.0f);
-          out.row(c)[t] = weights != nullptr ? weights[t] * v : v;
+      const size_t t1 = std::min(tokens, t0 + kTurn);
+      for (size_t c = c0; c < c1; c += 4) {
+        for (size_t t = t0; t < t1; t += 4) {
+          if (c + 4 <= c1 && t + 4 <= t1) {
+            four(t, c);
+            continue;
+          }
+          for (size_t j = c; j < std::min(c + 4, c1); ++j) {
+            for (size_t i = t; i < std::min(t + 4, t1); ++i) one(i, j);
+          }
         }
       }
     }
