@@ -11,59 +11,15 @@
 
 #include "base/checked.h"
 #include "base/cpu.h"
-#include "compress/runtime_text.h"
 #include "exec/decoder.h"
-#include "exec/float_gemm.h"
 #include "exec/key_index.h"
 #include "support/codebooks.h"
+#include "support/selecting.h"
 
 namespace minnow::testing {
 namespace {
 
-using compress::OpenModel;
 using ::testing::HasSubstr;
-
-struct Opened {
-  OpenModel model;
-  model::Plan plan;
-  explicit Opened(const std::string& path, uint32_t threads = 1, uint32_t isa = detect_isa())
-      : model(std::move(OpenModel::open(path, threads)).value()),
-        plan(std::move(model::Plan::create(*model.weights, isa, exec::float_gemm_available())).value()) {}
-
-  exec::Decoder decoder(const exec::RetrievalOptions& retrieval, uint32_t chunk = 64,
-                        kv::Type kv = kv::Type::f32, uint32_t context = 1024,
-                        exec::Probe* probe = nullptr) const {
-    exec::DecoderOptions o;
-    o.context = context, o.chunk = chunk, o.kv = kv, o.retrieval = retrieval, o.probe = probe;
-    return std::move(exec::Decoder::create(plan, *model.pool, o)).value();
-  }
-};
-
-exec::RetrievalOptions selecting(float fraction, uint32_t from = 0) {
-  exec::RetrievalOptions o;
-  o.on = true, o.from = from, o.least = o.fraction = fraction, o.outliers = 0.0f;
-  return o;
-}
-
-/// What a KV head attended to last, ascending. Nothing is in it twice.
-std::vector<uint32_t> positions(const exec::Decoder& d, uint32_t kv_head) {
-  const auto list = d.selected(kv_head);
-  std::vector<uint32_t> out(list.begin(), list.end());
-  std::sort(out.begin(), out.end());
-  EXPECT_EQ(std::adjacent_find(out.begin(), out.end()), out.end());
-  return out;
-}
-
-std::vector<float> decode(exec::Decoder& d, std::span<const int32_t> tokens) {
-  for (const int32_t t : tokens) EXPECT_TRUE(d.forward({&t, 1}).ok());
-  return {d.logits().begin(), d.logits().end()};
-}
-
-/// A prompt at once, then tokens one by one.
-std::vector<float> run(exec::Decoder& d, const std::vector<int32_t>& tokens, size_t prompt) {
-  EXPECT_TRUE(d.forward(std::span(tokens).first(prompt)).ok());
-  return decode(d, std::span(tokens).subspan(prompt));
-}
 
 /// What attention gave the last token in the first layer.
 struct FirstAttention : exec::Probe {
@@ -121,98 +77,6 @@ TEST(Retrieval, UnionsLieBetweenOneHeadsKeysAndAllOfTheirs) {
       EXPECT_LE(far, size_t{k} * o.plan.config->group_size());
     }
   }
-}
-
-/// Of every KV head that has codebooks, what a decoder's far keys' levels are.
-std::vector<std::vector<uint32_t>> far_levels(const Opened& o, const exec::Decoder& d) {
-  std::vector<std::vector<uint32_t>> levels;
-  for (uint32_t l = 0; l < o.plan.layers.size(); ++l) {
-    for (uint32_t h = 0; h < o.plan.layers[l].centroid_bias.size(); ++h) {
-      const uint16_t* ids = d.index().ids(l, h);
-      auto& of_head = levels.emplace_back();
-      for (uint32_t p = exec::kSinks; p < exec::far_end(d.position() - 1); ++p)
-        of_head.push_back(kv::level_of(ids[p]));
-    }
-  }
-  return levels;
-}
-
-/// The n-th largest of all, from 0.
-uint32_t nth_largest(const std::vector<std::vector<uint32_t>>& levels, size_t n) {
-  std::vector<uint32_t> all;
-  for (const auto& l : levels) all.insert(all.end(), l.begin(), l.end());
-  std::sort(all.begin(), all.end(), std::greater<>());
-  return all[n];
-}
-
-/// Positions of a head's keys of this level or a higher one.
-std::vector<uint32_t> of_level(const std::vector<uint32_t>& levels, uint32_t least) {
-  std::vector<uint32_t> out;
-  for (uint32_t i = 0; i < levels.size(); ++i) {
-    if (levels[i] >= least) out.push_back(exec::kSinks + i);
-  }
-  return out;
-}
-
-TEST(Retrieval, KeysFarFromTheirCentroidsAreAlwaysAmongThem) {
-  const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(400);
-  auto options = selecting(0.01f);
-  options.outliers = 0.1f, options.few_outliers = 0, options.most_outliers = 1.0f;
-  auto d = o.decoder(options);
-  run(d, tokens, 399);
-  const auto levels = far_levels(o, d);
-  const size_t heads = o.plan.config->kv_head_count, first = levels.size() - heads;  // of the last layer
-  const uint32_t least = nth_largest(levels, 40 * levels.size()) + 1;                // 40 of 400 a head fit
-  size_t wanted = 0;
-  std::set<size_t> of_heads;
-  for (size_t place = 0; place < levels.size(); ++place) {
-    const auto far = of_level(levels[place], least);
-    wanted += far.size(), of_heads.insert(far.size());
-    if (place < first) continue;
-    const auto list = positions(d, static_cast<uint32_t>(place - first));
-    EXPECT_TRUE(std::includes(list.begin(), list.end(), far.begin(), far.end()));
-    EXPECT_LE(list.size(), exec::kSinks + exec::kWindow + far.size() + 4 * o.plan.config->group_size());
-  }
-  EXPECT_GT(wanted, 20 * levels.size());
-  EXPECT_GT(of_heads.size(), 1u) << "each head has as many: there is nothing to test";
-}
-
-TEST(Retrieval, NoHeadHasMoreKeysFarFromTheirCentroidsThanItMay) {
-  const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(400);
-  auto options = selecting(0.01f);
-  options.outliers = 0.2f, options.few_outliers = 0, options.most_outliers = 0.05f;
-  auto d = o.decoder(options);
-  run(d, tokens, 399);
-  const auto levels = far_levels(o, d);
-  const size_t heads = o.plan.config->kv_head_count;
-  const uint32_t least = nth_largest(levels, 80 * levels.size()) + 1;  // 80 of 400 a head would fit
-  for (uint32_t h = 0; h < heads; ++h) {
-    const auto& of_head = levels[levels.size() - heads + h];
-    const auto far = of_level(of_head, std::max(least, nth_largest({of_head}, 20) + 1));  // 20 of 400 fit
-    const auto list = positions(d, h);
-    EXPECT_TRUE(std::includes(list.begin(), list.end(), far.begin(), far.end()));
-    EXPECT_LE(list.size(), exec::kSinks + exec::kWindow + 20 + 4 * o.plan.config->group_size());
-    EXPECT_LT(far.size(), of_level(of_head, least).size()) << "it may have all: there is nothing to test";
-  }
-}
-
-TEST(Retrieval, ShortTextsHaveAsManyKeysFarFromTheirCentroids) {
-  const Opened o(tiny_with_codebooks());
-  const auto tokens = some_tokens(400);
-  auto options = selecting(0.01f);
-  options.most_outliers = 1.0f;
-  const auto attended = [&](float share, uint32_t few) {
-    options.outliers = share, options.few_outliers = few;
-    auto d = o.decoder(options);
-    run(d, tokens, 399);
-    return positions(d, 0);
-  };
-  EXPECT_EQ(attended(0.01f, 40), attended(0.1f, 0));
-  EXPECT_EQ(attended(0.1f, 20), attended(0.1f, 0));
-  EXPECT_GT(attended(0.01f, 40).size(), attended(0.01f, 0).size());
-  EXPECT_EQ(attended(0.0f, 40), attended(0.0f, 0)) << "none are wanted";
 }
 
 TEST(Retrieval, TheSameKeyHasTheSameIdEverywhere) {

@@ -240,11 +240,11 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
     m.first.assign(cols, 0.0);
   }
   std::vector<float> sum(cols, 0.0f);
-  for (size_t t = 0; t < tokens; ++t) {
-    const float weight = weights != nullptr ? weights[t] : 1.0f;
-    m.weight += weight;
-    add_scaled(weight, x.row(t), sum.data(), cols);
-  }
+  for (size_t t = 0; t < tokens; ++t) m.weight += weights != nullptr ? weights[t] : 1.0f;
+  pool.parallel_for(cols, kBlock, [&](size_t begin, size_t end, uint32_t) {
+    for (size_t t = 0; t < tokens; ++t)
+      add_scaled(weights != nullptr ? weights[t] : 1.0f, x.row(t) + begin, sum.data() + begin, end - begin);
+  });
   for (size_t c = 0; c < cols; ++c) m.first[c] += sum[c];
   // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
   // turned once for all tiles, and what a product packs is a tile's own columns.
