@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "kernels/activation/activation.h"
+#include "kernels/at_least/at_least.h"
 #include "kernels/collect/collect.h"
 #include "kernels/convert/convert.h"
 #include "kernels/nearest/nearest.h"
@@ -90,6 +91,24 @@ void collect(benchmark::State& state, CollectFn fn) {
   state.SetItemsProcessed(state.iterations() * (int64_t)n);
 }
 
+// Items are numbers, of other scores every time.
+void at_least(benchmark::State& state, AtLeastFn fn) {
+  const size_t n = (size_t)state.range(0), sets = 16;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(n * sets);
+  for (float& v : x) v = normal(random);
+  std::vector<uint32_t> list(n + kAtLeastSlack);
+  size_t count = 0, turn = 0;
+  for (auto _ : state) {
+    const float* scores = x.data() + turn++ % sets * n;
+    const AtLeastArgs args{scores, n, (float)state.range(1) / 100, list.data(), 0, &count};
+    fn(&args);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * (int64_t)n);
+}
+
 template <class Args>
 void add_vector_op(const char* name, uint32_t isa, void (*fn)(const Args*),
                    Args (*make)(float*, float*, float*, size_t)) {
@@ -152,6 +171,14 @@ const bool kRegistered = [] {
         ->ArgNames({"n", "percent"});                      \
   }
 #include "kernels/collect/variants.inc"
+#undef MINNOW_KERNEL
+#define MINNOW_KERNEL(op, symbol, isa)                      \
+  if ((isa & machine) != 0) {                               \
+    benchmark::RegisterBenchmark(#symbol, at_least, symbol) \
+        ->ArgsProduct({{4096}, {100, 200}})                 \
+        ->ArgNames({"n", "hundredths"});                    \
+  }
+#include "kernels/at_least/variants.inc"
 #undef MINNOW_KERNEL
   return true;
 }();

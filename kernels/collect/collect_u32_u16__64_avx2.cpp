@@ -38,7 +38,7 @@ struct Lookup256 {
     return (uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(wanted, 0xd8));
   }
   inline uint64_t bits(const uint16_t* ids) const { return half(ids) | (uint64_t)half(ids + 32) << 32; }
-  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { collect_fours(list, base, bits); }
+  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { list_fours(list, base, bits); }
 };
 
 }  // namespace

@@ -18,13 +18,7 @@ struct Lookup512 {
            _mm512_cmpgt_epu16_mask(id, above);
   }
   inline uint64_t bits(const uint16_t* ids) const { return half(ids) | (uint64_t)half(ids + 32) << 32; }
-  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) {
-    for (uint32_t i = 0; i < kTurn; i += kLanes) {
-      const uint32_t some = (uint16_t)(bits >> i);
-      v_list(list, base + i, some);
-      list += __builtin_popcount(some);
-    }
-  }
+  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { v_list_64(list, base, bits); }
 };
 
 }  // namespace

@@ -1,6 +1,5 @@
-#include <arm_neon.h>
-
 #include "kernels/collect/body.h"
+#include "kernels/common/vec_neon.h"
 
 namespace {
 
@@ -24,14 +23,9 @@ struct LookupNeon {
     return vorrq_u8(vtstq_u8(byte, vshlq_u8(vdupq_n_u8(1), vreinterpretq_s8_u8(place))), over);
   }
   inline uint64_t bits(const uint16_t* ids) const {
-    const uint8x16_t a = wanted(ids), b = wanted(ids + 16), c = wanted(ids + 32), d = wanted(ids + 48);
-    const uint8x16_t powers = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
-    const uint8x16_t ab = vpaddq_u8(vandq_u8(a, powers), vandq_u8(b, powers));
-    const uint8x16_t cd = vpaddq_u8(vandq_u8(c, powers), vandq_u8(d, powers));
-    const uint8x16_t all = vpaddq_u8(ab, cd);
-    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
+    return v_bits_64(wanted(ids), wanted(ids + 16), wanted(ids + 32), wanted(ids + 48));
   }
-  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { collect_fours(list, base, bits); }
+  static inline void list(uint32_t* list, uint32_t base, uint64_t bits) { list_fours(list, base, bits); }
 };
 
 }  // namespace

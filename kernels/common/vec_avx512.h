@@ -70,6 +70,14 @@ static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
       _mm512_set1_epi32((int)base), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   _mm512_storeu_si512(list, _mm512_maskz_compress_epi32((__mmask16)bits, all));
 }
+// The same of 64 bits.
+static inline void v_list_64(uint32_t* list, uint32_t base, uint64_t bits) {
+  for (uint32_t i = 0; i < 64; i += kLanes) {
+    const uint32_t some = (uint16_t)(bits >> i);
+    v_list(list, base + i, some);
+    list += __builtin_popcount(some);
+  }
+}
 // x * 2^n for integral n in [-160, 160]; overflows to infinity, underflows gradually.
 static inline VecF v_scale2(VecF x, VecF n) {
   return _mm512_scalef_ps(x, n);

@@ -66,6 +66,14 @@ static inline void v_list(uint32_t* list, uint32_t base, uint32_t bits) {
     list += (bits >> i) & 1;
   }
 }
+// A bit of each of 64 bytes, which are all ones or all zeros.
+static inline uint64_t v_bits_64(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d) {
+  const uint8x16_t powers = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+  const uint8x16_t ab = vpaddq_u8(vandq_u8(a, powers), vandq_u8(b, powers));
+  const uint8x16_t cd = vpaddq_u8(vandq_u8(c, powers), vandq_u8(d, powers));
+  const uint8x16_t all = vpaddq_u8(ab, cd);
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(all, all)), 0);
+}
 // In two steps, so that the powers stay normal and the last product does the rounding.
 static inline VecF v_scale2(VecF x, VecF n) {
   const int32x4_t exponent = vcvtnq_s32_f32(n);

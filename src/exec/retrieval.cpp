@@ -18,8 +18,8 @@ constexpr size_t kPiece = 256;
 
 /// A thread's scratch, carved out of ws.retrieval_scratch.
 struct Scratch {
-  float* scores;      // (heads of a group, cells)
-  uint64_t* ranks;    // (cells)
+  float* scores;  // (heads of a group, cells)
+  WantedScratch wanted;
   float* bias;        // (cells)   log2 of the keys, then of the keys left
   float *top, *mass;  // (heads of a group)   of far keys, as `weigh` says it
   std::byte* weigh;   // of the kernel
@@ -39,7 +39,8 @@ Scratch scratch_at(const Plan& plan, std::byte* base) {
     used = round_up(used + count * sizeof(T), size_t{64});
   };
   take(s.scores, plan.config->group_size() * cells);
-  take(s.ranks, cells);
+  take(s.wanted.ranks, cells);
+  take(s.wanted.list, cells + kAtLeastSlack);
   take(s.bias, cells);
   take(s.top, plan.config->group_size());
   take(s.mass, plan.config->group_size());
@@ -153,9 +154,8 @@ size_t Selected::choose(size_t head, const Scratch& s, uint32_t* list) const {
   all.x = s.scores, all.x_stride = cells, all.unit = unit(), all.bias = s.bias;
   all.max = s.top, all.sum = s.mass, all.heads = group, all.n = all.rows = cells, all.scratch = s.weigh;
   plan.kernels.weigh->fn(&all);
-  Wanted wanted;
-  wanted.clear(bands(), centroids(head));
-  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * cells, counts, budget(head, s, g), s.ranks);
+  Wanted wanted(plan.kernels.at_least->fn, bands(), centroids(head), s.wanted);
+  for (size_t g = 0; g < group; ++g) wanted.add(s.scores + g * cells, counts, budget(head, s, g));
   const size_t count = collect(head, wanted, list);
   for (size_t i = 0; i < cells; ++i) {
     if (wanted.taken(i) == 0) continue;

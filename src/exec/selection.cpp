@@ -3,36 +3,31 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <functional>
+#include <numeric>
+
+#include "kernels/score/score.h"
 
 namespace minnow::exec {
 namespace {
 
-/// Cells that are looked at together; numbers of centroids are multiples of it.
-constexpr size_t kBlock = 16;
-
-/// Of the numbers among n scores: the largest of each block and of all, and about their mean.
+/// Of n scores, a multiple of kLanes: the largest, NaNs aside, and about the mean.
 struct Spread {
   float high, mean;
 };
 
-Spread spread(const float* x, size_t n, float* highest) {
-  constexpr size_t kLanes = 4;
-  float sum[kBlock] = {};  // one chain of sums would leave the machine waiting
-  Spread s{-INFINITY, 0.0f};
-  for (size_t i = 0; i < n; i += kBlock) {
-    float best[kLanes];
-    std::fill_n(best, kLanes, -INFINITY);
-    for (size_t j = 0; j < kBlock; ++j) {
-      const float v = x[i + j];
-      best[j % kLanes] = v > best[j % kLanes] ? v : best[j % kLanes];  // not NaN
-      sum[j] += v;
+Spread spread(const float* x, size_t n) {
+  constexpr size_t kLanes = 16;  // one chain of sums would leave the machine waiting
+  static_assert(kScorePanel % kLanes == 0, "numbers of centroids are multiples of it");
+  float high[kLanes], sum[kLanes] = {};
+  std::fill_n(high, kLanes, -INFINITY);
+  for (size_t i = 0; i < n; i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) {
+      high[j] = x[i + j] > high[j] ? x[i + j] : high[j];
+      sum[j] += x[i + j];
     }
-    const float high = std::max(std::max(best[0], best[1]), std::max(best[2], best[3]));
-    highest[i / kBlock] = high;
-    s.high = std::max(s.high, high);
   }
-  for (const float v : sum) s.mean += v;
+  Spread s{-INFINITY, 0.0f};
+  for (size_t j = 0; j < kLanes; ++j) s.high = std::max(s.high, high[j]), s.mean += sum[j];
   s.mean /= static_cast<float>(n);
   return s;
 }
@@ -55,8 +50,8 @@ uint16_t above_most(const uint32_t* levels, uint64_t most) {
   return static_cast<uint16_t>((level << kv::kCentroidBits) - 1);
 }
 
-void Wanted::clear(uint32_t bands, size_t centroids) {
-  centroids_ = centroids, cells_ = bands * centroids;
+Wanted::Wanted(AtLeastFn at_least, uint32_t bands, size_t centroids, const WantedScratch& scratch)
+    : at_least_(at_least), scratch_(scratch), centroids_(centroids), cells_(bands * centroids) {
   for (uint32_t b = 0; b < bands; ++b) std::fill(std::begin(bits_[b]), std::end(bits_[b]), 0u);
   std::fill_n(quota_, cells_, 0u);
   std::fill_n(taken_, cells_, 0u);
@@ -68,45 +63,51 @@ void Wanted::take(size_t cell, uint32_t quota) {
   quota_[cell] = std::max(quota_[cell], quota);
 }
 
-void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& budget, uint64_t* ranks) {
-  uint32_t keys = 0;  // of a context, so they fit
-  for (size_t i = 0; i < cells_; ++i) keys += scores[i] >= budget.score ? counts[i] : 0;  // NaN is not
-  if (keys > budget.most) return take_best(scores, counts, budget.most, ranks);
-  if (keys < budget.least) return take_best(scores, counts, budget.least, ranks);
-  for (size_t i = 0; i < cells_; ++i) {
-    if (scores[i] >= budget.score && counts[i] != 0) take(i, kAll);
+void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& budget) {
+  Found enough = find(scores, counts, budget.score);
+  if (enough.keys > budget.most) return take_best(scores, counts, enough.cells, budget.most);
+  if (enough.keys < budget.least) {
+    enough = find_keys(scores, counts, budget.least);
+    return take_best(scores, counts, enough.cells, budget.least);
+  }
+  for (size_t i = 0; i < enough.cells; ++i) {
+    if (counts[scratch_.list[i]] != 0) take(scratch_.list[i], kAll);
   }
 }
 
-void Wanted::take_best(const float* scores, const uint32_t* counts, uint32_t most, uint64_t* ranks) {
-  // Only few cells are wanted: those well above the mean hold enough keys nearly always.
-  float highest[kMostCells / kBlock];
-  const Spread s = spread(scores, cells_, highest);
-  size_t n = 0;
-  uint32_t keys = 0;
-  for (const float least : {0.5f * (s.high + s.mean), s.mean}) {
-    n = keys = 0;
-    for (size_t block = 0; block < cells_ / kBlock; ++block) {
-      if (!(highest[block] >= least)) continue;
-      for (size_t i = block * kBlock; i < (block + 1) * kBlock; ++i) {
-        const bool in = scores[i] >= least && counts[i] != 0;  // NaN is not
-        ranks[n] = i;
-        n += in;
-        keys += in ? counts[i] : 0;
-      }
-    }
-    if (keys >= most) break;
+/// Lists the cells that score at least so much; a score that is no number does not.
+Wanted::Found Wanted::find(const float* scores, const uint32_t* counts, float least) const {
+  Found found{};
+  const AtLeastArgs args{scores, cells_, least, scratch_.list, 0, &found.cells};
+  at_least_(&args);
+  for (size_t i = 0; i < found.cells; ++i) found.keys += counts[scratch_.list[i]];  // of a context: they fit
+  return found;
+}
+
+/// Lists cells with the largest scores that hold at least so many keys, or all cells.
+Wanted::Found Wanted::find_keys(const float* scores, const uint32_t* counts, uint32_t least) const {
+  // Only few are wanted: those well above the mean hold enough keys nearly always.
+  const Spread s = spread(scores, cells_);
+  for (const float part : {0.6f, 0.4f, 0.0f}) {
+    const Found found = find(scores, counts, s.mean + part * (s.high - s.mean));
+    if (found.keys >= least) return found;
   }
-  if (keys < most) {
-    n = 0;
-    for (size_t i = 0; i < cells_; ++i) {
-      if (counts[i] != 0) ranks[n++] = i;
-    }
+  std::iota(scratch_.list, scratch_.list + cells_, 0u);
+  return {cells_, least};
+}
+
+/// Of the first `n` cells listed those with the largest scores, until there are `most` keys.
+void Wanted::take_best(const float* scores, const uint32_t* counts, size_t n, uint32_t most) {
+  uint64_t *ranks = scratch_.ranks, *end = ranks;
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t cell = scratch_.list[i];
+    *end = rank(scores[cell], cell);
+    end += counts[cell] != 0;
   }
-  for (size_t i = 0; i < n; ++i) ranks[i] = rank(scores[ranks[i]], ranks[i]);
-  std::sort(ranks, ranks + n, std::greater<>());
-  for (size_t i = 0; i < n && most > 0; ++i) {
-    const size_t cell = cell_of(ranks[i]);
+  std::make_heap(ranks, end);
+  while (most > 0 && end != ranks) {
+    std::pop_heap(ranks, end--);
+    const size_t cell = cell_of(*end);
     const uint32_t has = counts[cell];
     take(cell, has <= most ? kAll : most);
     most -= std::min(has, most);

@@ -16,6 +16,7 @@ KernelSet select_kernels(uint32_t isa) {
   k.threshold = select_threshold(ThresholdOp::threshold_f32, isa);
   k.nearest = select_nearest(NearestOp::nearest_u16_f32, isa);
   k.collect = select_collect(CollectOp::collect_u32_u16, isa);
+  k.at_least = select_at_least(AtLeastOp::at_least_u32_f32, isa);
   k.mean = select_mean(MeanOp::mean_f16_f32, isa);
   k.score = select_score(ScoreOp::score_f32_f16, isa);
   k.weigh = select_weigh(WeighOp::weigh_f32_f16, isa);

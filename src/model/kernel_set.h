@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/activation/activation.h"
+#include "kernels/at_least/at_least.h"
 #include "kernels/attention/attention.h"
 #include "kernels/axpy/axpy.h"
 #include "kernels/collect/collect.h"
@@ -37,6 +38,7 @@ struct KernelSet {
   const ThresholdKernel* threshold = nullptr;
   const NearestKernel* nearest = nullptr;
   const CollectKernel* collect = nullptr;
+  const AtLeastKernel* at_least = nullptr;
   const MeanKernel* mean = nullptr;
   const ScoreKernel* score = nullptr;
   const WeighKernel* weigh = nullptr;

@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "base/cpu.h"
 #include "kv/index.h"
 
 namespace minnow::testing {
@@ -64,10 +65,11 @@ std::set<uint32_t> best_keys(const Case& c, size_t head, size_t most) {
 }
 
 std::vector<uint32_t> selected(const Case& c, const HeadBudget& budget, uint16_t above = 0xffff) {
-  Wanted wanted;
-  wanted.clear(c.bands, c.centroids);
   std::vector<uint64_t> ranks(c.counts.size());
-  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget, ranks.data());
+  std::vector<uint32_t> cells(c.counts.size() + kAtLeastSlack);
+  const AtLeastFn at_least = select_at_least(AtLeastOp::at_least_u32_f32, detect_isa())->fn;
+  Wanted wanted(at_least, c.bands, c.centroids, {ranks.data(), cells.data()});
+  for (const auto& s : c.scores) wanted.add(s.data(), c.counts.data(), budget);
   std::vector<uint32_t> all;
   for (uint32_t band = c.bands; band-- > 0;) {
     std::vector<uint32_t> list;

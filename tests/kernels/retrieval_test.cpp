@@ -1,12 +1,14 @@
-// nearest and collect: every variant against the scalar one, and all of them against plain loops.
+// nearest, collect and at_least: every variant against the scalar one, and all of them against plain loops.
 #include <algorithm>
 
+#include "kernels/at_least/at_least.h"
 #include "kernels/collect/collect.h"
 #include "kernels/nearest/nearest.h"
 #include "kernels/support.h"
 
 MINNOW_PRINT_KERNEL(NearestKernel)
 MINNOW_PRINT_KERNEL(CollectKernel)
+MINNOW_PRINT_KERNEL(AtLeastKernel)
 
 namespace {
 
@@ -21,6 +23,11 @@ const NearestKernel kAllNearests[] = {
 #define MINNOW_OP CollectOp
 const CollectKernel kAllCollects[] = {
 #include "kernels/collect/variants.inc"
+};
+#undef MINNOW_OP
+#define MINNOW_OP AtLeastOp
+const AtLeastKernel kAllAtLeasts[] = {
+#include "kernels/at_least/variants.inc"
 };
 #undef MINNOW_OP
 #undef MINNOW_KERNEL
@@ -227,5 +234,56 @@ TEST_P(Collect, IdsTooHighDoNoHarm) {
 }
 
 MINNOW_KERNEL_SUITE(Collect, CollectKernel, kAllCollects);
+
+class AtLeast : public kernel_test::KernelTest<AtLeastKernel> {
+ protected:
+  void check(Guarded<float>& x, float least) {
+    const uint32_t base = 0xffffffc0;  // wraps around, as anything unsigned may
+    const size_t n = x.size();
+    SCOPED_TRACE(testing::Message() << "n " << n << " least " << least);
+    std::vector<uint32_t> want;
+    for (size_t i = 0; i < n; ++i) {
+      if (x[i] >= least) want.push_back(base + (uint32_t)i);
+    }
+    Guarded<uint32_t> list((n + kAtLeastSlack - 1) / kAtLeastSlack * kAtLeastSlack);
+    size_t count = 12345;
+    const AtLeastArgs args{x.data(), n, least, list.data(), base, &count};
+    for (const AtLeastFn fn : {GetParam().fn, select_at_least(AtLeastOp::at_least_u32_f32, 0)->fn}) {
+      fn(&args);
+      ASSERT_EQ(count, want.size());
+      for (size_t i = 0; i < count; ++i) ASSERT_EQ(list[i], want[i]) << "entry " << i;
+    }
+  }
+};
+
+// From none to all; rounded numbers, so that some are the bound itself.
+TEST_P(AtLeast, EverySizeAndBound) {
+  std::vector<size_t> sizes = {255, 256, 257, 1000, 1023, 1024, 1025, 1087, 1089, 2048, 4096};
+  for (size_t n = 0; n <= 140; ++n) sizes.push_back(n);
+  for (const size_t n : sizes) {
+    Guarded<float> x(n);
+    for (float& v : x) v = std::round(random.uniform(-4, 4) * 8) / 8;
+    for (const float least : {-INFINITY, -4.0f, -1.0f, 0.0f, 1.5f, 3.5f, 4.0f, 4.125f, INFINITY})
+      check(x, least);
+  }
+}
+
+TEST_P(AtLeast, OneOfMany) {
+  for (size_t at = 0; at < 200; ++at) {
+    Guarded<float> x(200);
+    std::fill(x.begin(), x.end(), -1.0f);
+    x[at] = 1.0f;
+    check(x, 1.0f);
+  }
+}
+
+TEST_P(AtLeast, WhatIsNoNumberReachesNothing) {
+  Guarded<float> x(150);
+  const float odd[] = {NAN, -NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-45f, -1e-45f, 3e38f};
+  for (size_t i = 0; i < x.size(); ++i) x[i] = odd[i % std::size(odd)];
+  for (const float least : odd) check(x, least);
+}
+
+MINNOW_KERNEL_SUITE(AtLeast, AtLeastKernel, kAllAtLeasts);
 
 }  // namespace
