@@ -212,6 +212,15 @@ void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, T
   });
 }
 
+/// Gives `use` a matrix whose contents and shape mean nothing; memory stays from one call to the next where
+/// it is not much.
+template <class Use>
+void turned_for_now(const Use& use) {
+  thread_local Matrix turned;
+  use(turned);
+  if (turned.size() > kKeptFloats) turned = Matrix();
+}
+
 }  // namespace
 
 bool cholesky(std::vector<double>& a, size_t n, ThreadPool& pool) {
@@ -248,16 +257,20 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
   for (size_t c = 0; c < cols; ++c) m.first[c] += sum[c];
   // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
   // turned once for all tiles, and what a product packs is a tile's own columns.
-  Matrix turned;
-  turn(x, nullptr, weights, turned, pool);
-  constexpr size_t kTile = 128;
-  const size_t tiles = (cols + kTile - 1) / kTile;
-  pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
-    for (size_t tile = b; tile < e; ++tile) {
-      const size_t j = tile * kTile, width = std::min(kTile, cols - j);
-      const Rows left{turned.row(j), cols - j, tokens, tokens}, under{x.data() + j, tokens, width, cols};
-      multiply_nn(left, under, m.second.row(j) + j, cols, Write::add);
-    }
+  turned_for_now([&](Matrix& turned) {
+    turn(x, nullptr, weights, turned, pool);
+    constexpr size_t kTile = 64;
+    const size_t tiles = (cols + kTile - 1) / kTile;
+    pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
+      for (size_t tile = b; tile < e; ++tile) {
+        const size_t j = tile * kTile, width = std::min(kTile, cols - j);
+        const Rows left{turned.row(j), cols - j, tokens, tokens};
+        if (weights == nullptr)
+          multiply_nt(left, {turned.row(j), width, tokens, tokens}, m.second.row(j) + j, cols, Write::add);
+        else
+          multiply_nn(left, {x.data() + j, tokens, width, cols}, m.second.row(j) + j, cols, Write::add);
+      }
+    });
   });
 }
 
@@ -265,14 +278,15 @@ void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matri
                ThreadPool& pool) {
   const size_t cols = x.cols(), tokens = x.rows();
   if (sum.empty()) sum.reset(had.cols(), cols);
-  Matrix turned;
-  turn(wanted, &had, weights, turned, pool);
-  constexpr size_t kTile = 256;
-  pool.parallel_for_each((cols + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
-    for (size_t tile = b; tile < e; ++tile) {
-      const size_t j = tile * kTile, width = std::min(kTile, cols - j);
-      multiply_nn(rows_of(turned), {x.data() + j, tokens, width, cols}, sum.data() + j, cols, Write::add);
-    }
+  turned_for_now([&](Matrix& turned) {
+    turn(wanted, &had, weights, turned, pool);
+    constexpr size_t kTile = 64;
+    pool.parallel_for_each((cols + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
+      for (size_t tile = b; tile < e; ++tile) {
+        const size_t j = tile * kTile, width = std::min(kTile, cols - j);
+        multiply_nn(rows_of(turned), {x.data() + j, tokens, width, cols}, sum.data() + j, cols, Write::add);
+      }
+    });
   });
 }
 

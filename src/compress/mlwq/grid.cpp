@@ -14,12 +14,12 @@ struct Sums {
 };
 
 /// Quantises w on the grid and measures; the loop is branch-free so that it vectorises.
-MINNOW_CLONES Sums measure(const float* w, const float* h, uint32_t n, float scale, float zero, float top) {
-  constexpr uint32_t kLanes = 16;
+MINNOW_CLONES Sums measure(const float* w, const float* h, size_t n, float scale, float zero, float top) {
+  constexpr size_t kLanes = 16;
   float error[kLanes] = {}, wq[kLanes] = {}, qq[kLanes] = {};
   const float inverse = 1.0f / scale;
-  for (uint32_t i = 0; i < n; i += kLanes) {
-    for (uint32_t j = 0; j < kLanes; ++j) {
+  for (size_t i = 0; i < n; i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) {
       float q = w[i + j] * inverse + zero;
       q = q < 0.0f ? 0.0f : q > top ? top : q;
       q = (q + 8388608.0f) - 8388608.0f;  // to the nearest integer
@@ -30,7 +30,7 @@ MINNOW_CLONES Sums measure(const float* w, const float* h, uint32_t n, float sca
     }
   }
   Sums s{};
-  for (uint32_t j = 0; j < kLanes; ++j) s.error += error[j], s.wq += wq[j], s.qq += qq[j];
+  for (size_t j = 0; j < kLanes; ++j) s.error += error[j], s.wq += wq[j], s.qq += qq[j];
   return s;
 }
 

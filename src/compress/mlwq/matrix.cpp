@@ -9,12 +9,10 @@ namespace {
 
 using exec::RightMatrix;
 
-constexpr size_t kTile = 512;  // outputs packed at a time, which bounds XNNPACK's copy of b
-/// The same in values of b: where its rows are a vocabulary's, each copy would be hundreds of megabytes, and
-/// read from memory again for every few rows of a.
-constexpr size_t kTileFloats = size_t{1} << 21;
-constexpr size_t kPanel = 16;                    // outputs a kernel finds at a time
-constexpr size_t kKeptFloats = size_t{1} << 23;  // of a thread's scratch, from one product to the next
+/// Values of b that are packed at a time: XNNPACK reads its copy again for every few rows of a, so it has to
+/// stay in the second-level cache.
+constexpr size_t kTileFloats = size_t{1} << 17;
+constexpr size_t kPanel = 16;  // outputs a kernel finds at a time
 
 MINNOW_CLONES void add_rows(const float* from, size_t rows, size_t cols, float* to, size_t to_stride) {
   for (size_t i = 0; i < rows; ++i) {
@@ -64,6 +62,11 @@ void product(const Rows& a, const float* b, size_t n, RightMatrix form, float* c
   if (write == Write::add) add_rows(out, a.rows, n, c, c_stride);
 }
 
+/// Outputs of `inputs` values each that are found at a time.
+size_t tile_outputs(size_t inputs) {
+  return std::max(kTileFloats / std::max<size_t>(1, inputs) / kPanel * kPanel, 2 * kPanel);
+}
+
 }  // namespace
 
 MINNOW_CLONES void add_scaled(float a, const float* x, float* y, size_t n) {
@@ -93,8 +96,9 @@ void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
     return;
   }
   thread_local std::vector<float> copy;
-  for (size_t j = 0; j < b.rows; j += kTile) {
-    const size_t n = std::min(kTile, b.rows - j);
+  const size_t most = tile_outputs(b.cols);
+  for (size_t j = 0; j < b.rows; j += most) {
+    const size_t n = std::min(most, b.rows - j);
     const float* tile = b.data + j * b.stride;
     if (b.stride != b.cols) {
       copy.resize(n * b.cols + 16);
@@ -108,12 +112,9 @@ void multiply_nt(const Rows& a, const Rows& b, float* c, size_t c_stride, Write 
 
 void multiply_nn(const Rows& a, const Rows& b, float* c, size_t c_stride, Write write) {
   thread_local std::vector<float> copy;
-  const size_t fitting =
-      std::clamp(kTileFloats / std::max<size_t>(1, b.rows) / kPanel * kPanel, kPanel, kTile);
-  const bool whole = b.stride == b.cols && b.cols <= 2 * kTile && b.rows * b.cols <= 2 * kTileFloats;
-  const size_t tile_cols = whole ? b.cols : fitting;
-  for (size_t j = 0; j < b.cols; j += tile_cols) {
-    const size_t n = std::min(tile_cols, b.cols - j);
+  const size_t most = tile_outputs(b.rows);
+  for (size_t j = 0; j < b.cols; j += most) {
+    const size_t n = std::min(most, b.cols - j);
     const float* tile = b.data + j;
     if (b.stride != n) {
       copy.resize(n * b.rows + 16);

@@ -51,6 +51,9 @@ class Matrix {
   std::vector<float> data_;
 };
 
+/// Floats of a thread's scratch that stay from one product to the next.
+inline constexpr size_t kKeptFloats = size_t{1} << 23;
+
 enum class Write : unsigned char { set, add };
 
 /// A view of rows that lie `stride` floats apart.
