@@ -58,11 +58,11 @@ class Wanted {
   Found find(const float* scores, const uint32_t* counts, float least) const;
   Found find_keys(const float* scores, const uint32_t* counts, uint32_t least) const;
   void take_best(const float* scores, const uint32_t* counts, size_t n, uint32_t most);
-  AtLeastFn at_least_;
-  WantedScratch scratch_;
   alignas(64) uint32_t bits_[kMostBands][model::kMostCentroids / 32];
   uint32_t quota_[kMostCells];  // keys wanted of a cell, kAll: every one
   uint32_t taken_[kMostCells];
+  AtLeastFn at_least_;
+  WantedScratch scratch_;
   size_t centroids_, cells_;
 };
 
