@@ -93,7 +93,7 @@ void collect(benchmark::State& state, CollectFn fn) {
 
 // Items are numbers, of other scores every time.
 void at_least(benchmark::State& state, AtLeastFn fn) {
-  const size_t n = (size_t)state.range(0), sets = 16;
+  const size_t n = (size_t)state.range(0), sets = 64;
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> x(n * sets);
@@ -102,7 +102,7 @@ void at_least(benchmark::State& state, AtLeastFn fn) {
   size_t count = 0, turn = 0;
   for (auto _ : state) {
     const float* scores = x.data() + turn++ % sets * n;
-    const AtLeastArgs args{scores, n, (float)state.range(1) / 100, list.data(), 0, &count};
+    const AtLeastArgs args{scores, n, (float)state.range(1) / 100, list.data(), &count};
     fn(&args);
     benchmark::ClobberMemory();
   }

@@ -1,6 +1,6 @@
 // at_least: where numbers are that reach a bound.
 //
-//   list    = base + i for every i in [0, n) with x[i] >= least, ascending; a NaN reaches nothing
+//   list    = every i in [0, n) with x[i] >= least, ascending; a NaN reaches nothing
 //   *count  = how many those are
 //
 // n any. list has room for n rounded up to kAtLeastSlack: variants write past the last entry, never past
@@ -18,7 +18,6 @@ struct AtLeastArgs {
   size_t n;
   float least;
   uint32_t* list;
-  uint32_t base;
   size_t* count;
 };
 

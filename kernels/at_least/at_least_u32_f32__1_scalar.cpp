@@ -4,7 +4,7 @@
 extern "C" void at_least_u32_f32__1_scalar(const AtLeastArgs* args) {
   size_t count = 0;
   for (size_t i = 0; i < args->n; ++i) {
-    if (args->x[i] >= args->least) args->list[count++] = args->base + (uint32_t)i;
+    if (args->x[i] >= args->least) args->list[count++] = (uint32_t)i;
   }
   *args->count = count;
 }

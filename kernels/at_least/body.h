@@ -12,7 +12,7 @@ static_assert(kTurn == kAtLeastSlack, "a list may be written as far as a turn re
 template <class Reach>
 static inline void at_least_body(const AtLeastArgs* args) {
   const Reach reach(args->least);
-  *args->count = list_where(reach, args->x, args->n, args->base, args->list);
+  *args->count = list_where(reach, args->x, args->n, 0, args->list);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ void Wanted::add(const float* scores, const uint32_t* counts, const HeadBudget& 
 /// Lists the cells that score at least so much; a score that is no number does not.
 Wanted::Found Wanted::find(const float* scores, const uint32_t* counts, float least) const {
   Found found{};
-  const AtLeastArgs args{scores, cells_, least, scratch_.list, 0, &found.cells};
+  const AtLeastArgs args{scores, cells_, least, scratch_.list, &found.cells};
   at_least_(&args);
   for (size_t i = 0; i < found.cells; ++i) found.keys += counts[scratch_.list[i]];  // of a context: they fit
   return found;
