@@ -11,7 +11,8 @@
 //     there: KV cache, index and workspace
 //
 // Settings by environment: KV (f32, f16, q8), THREADS, LIMIT (questions, windows, turns), WINDOW (8192),
-// KV_BUDGET (MiB) and KV_DIR.
+// KV_BUDGET (MiB) and KV_DIR; COLD (speed): so many tokens of each arm with none of the KV file in
+// memory before each of them (Linux, as root).
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -27,6 +28,7 @@
 #include "exec/decoder.h"
 #include "exec/float_gemm.h"
 #include "retrieval/arms.h"
+#include "retrieval/cold_file.h"
 #include "retrieval/long_context.h"
 #include "sampling/sampler.h"
 
@@ -195,6 +197,36 @@ class Bench {
                               {"index_bytes", decoder_->index_bytes()},
                               {"resident_growth", resident() - resident_}};
     std::printf("%s\n", j.dump().c_str());
+    cold(tokens, depth, std::stoul(setting("COLD", "0")));
+  }
+
+  /// Single tokens behind a KV file that lies on the disk alone; arms in turns, medians.
+  void cold(std::span<const int32_t> tokens, uint32_t depth, size_t turns) {
+    if (turns == 0) return;
+    std::vector<std::vector<double>> seconds(arms_.size());
+    std::vector<uint64_t> read(arms_.size());
+    for (size_t turn = 0; turn < turns; ++turn) {
+      for (size_t a = 0; a < arms_.size(); ++a) {
+        use(a);
+        decoder_->rewind(depth);
+        must(decoder_->forward(tokens.first(1)));  // untimed, as above
+        if (forget_mapped_files(setting("KV_DIR", "")) == 0)
+          throw std::runtime_error(
+              "nothing of the KV cache lies in a file: KV_BUDGET leaves room for all of it");
+        const uint64_t before = disk_bytes_read();
+        const auto start = std::chrono::steady_clock::now();
+        must(decoder_->forward(tokens.subspan(1, 1)));
+        seconds[a].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        read[a] += disk_bytes_read() - before;
+      }
+    }
+    for (size_t a = 0; a < arms_.size(); ++a) {
+      std::sort(seconds[a].begin(), seconds[a].end());
+      const nlohmann::json j = {{"arm", arms_[a].name},
+                                {"cold_seconds_a_token", seconds[a][turns / 2]},
+                                {"cold_bytes_a_token", read[a] / turns}};
+      std::printf("%s\n", j.dump().c_str());
+    }
   }
 
  private:
