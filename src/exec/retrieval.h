@@ -41,7 +41,7 @@ class Selector {
 struct RetrievalOptions {
   bool on = false;               ///< tokens behind at least `from` positions attend to what they select
   uint32_t from = 6144;          ///< shorter contexts are attended to whole
-  float least = 0.005f;          ///< of all positions, that a query head takes at least
+  float least = 0.006f;          ///< of all positions, that a query head takes at least
   float fraction = 0.1f;         ///< and at most
   uint32_t budget = 1024;        ///< and no more than so many; 0: no bound
   float share = 5.0f;            ///< between them: keys that weigh so many times the mean key, by estimate
