@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <vector>
 
+#if defined(__linux__)
+
 namespace minnow::bench {
 namespace {
 
@@ -18,12 +20,13 @@ void check(int result, const std::string& what) {
   if (result != 0) throw std::runtime_error(what + ": " + std::strerror(result > 0 ? result : errno));
 }
 
-/// Pages of a mapping that are in memory.
-uint64_t pages_in_memory(void* begin, size_t size) {
-  std::vector<unsigned char> pages((size + 4095) / 4096);
+/// Bytes of a mapping that are in memory.
+uint64_t bytes_in_memory(void* begin, size_t size) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages((size + page - 1) / page);
   check(::mincore(begin, size, pages.data()), "cannot ask what of the KV file is in memory");
   uint64_t in = 0;
-  for (const unsigned char p : pages) in += p & 1u;
+  for (const unsigned char p : pages) in += (p & 1u) * page;
   return in;
 }
 
@@ -48,8 +51,8 @@ uint64_t forget_mapped_files(const std::string& directory) {
     check(::madvise(begin, to - from, MADV_DONTNEED), "cannot unmap pages of the KV file");
     check(::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), "cannot drop pages of the KV file");
     ::close(file);
-    if (const uint64_t left = pages_in_memory(begin, to - from); left * 4096 > (to - from) / 100)
-      throw std::runtime_error(std::to_string(left) + " pages of the KV file stay in memory");
+    if (const uint64_t left = bytes_in_memory(begin, to - from); left > (to - from) / 100)
+      throw std::runtime_error(std::to_string(left) + " bytes of the KV file stay in memory");
     bytes += to - from;
   }
   return bytes;
@@ -63,3 +66,18 @@ uint64_t disk_bytes_read() {
 }
 
 }  // namespace minnow::bench
+
+#else
+
+namespace minnow::bench {
+
+uint64_t forget_mapped_files(const std::string&) {
+  throw std::runtime_error("COLD: how to drop a mapped file's pages is known of Linux alone");
+}
+uint64_t disk_bytes_read() {
+  return 0;
+}
+
+}  // namespace minnow::bench
+
+#endif
