@@ -58,13 +58,6 @@ uint64_t forget_mapped_files(const std::string& directory) {
   return bytes;
 }
 
-uint64_t disk_bytes_read() {
-  std::ifstream io("/proc/self/io");
-  for (std::string line; std::getline(io, line);)
-    if (line.starts_with("read_bytes: ")) return std::stoull(line.substr(line.find(' ') + 1));
-  return 0;
-}
-
 }  // namespace minnow::bench
 
 #else
@@ -73,9 +66,6 @@ namespace minnow::bench {
 
 uint64_t forget_mapped_files(const std::string&) {
   throw std::runtime_error("COLD: how to drop a mapped file's pages is known of Linux alone");
-}
-uint64_t disk_bytes_read() {
-  return 0;
 }
 
 }  // namespace minnow::bench

@@ -11,7 +11,4 @@ namespace minnow::bench {
 /// system refuses or keeps the pages.
 uint64_t forget_mapped_files(const std::string& directory);
 
-/// Bytes that this process has had read from disks.
-uint64_t disk_bytes_read();
-
 }  // namespace minnow::bench

@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
@@ -53,15 +54,26 @@ std::string read_all(const std::string& path) {
   return must(read_text_file(path, uint64_t{1} << 30));
 }
 
-/// Bytes of anonymous and shared memory; 0 where the system does not say.
-uint64_t resident() {
-  std::ifstream in("/proc/self/status");
-  uint64_t kib = 0;
+/// The sum of what a file of "NAME: NUMBER" lines says of these names; 0 where the system has no such file.
+uint64_t said_by(const char* file, std::initializer_list<const char*> names) {
+  std::ifstream in(file);
+  uint64_t sum = 0;
   for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("RssAnon:") || line.starts_with("RssShmem:"))
-      kib += std::stoull(line.substr(line.find(':') + 1));
+    for (const char* name : names) {
+      if (line.starts_with(name)) sum += std::stoull(line.substr(line.find(':') + 1));
+    }
   }
-  return kib << 10;
+  return sum;
+}
+
+/// Bytes of anonymous and shared memory.
+uint64_t resident() {
+  return said_by("/proc/self/status", {"RssAnon:", "RssShmem:"}) << 10;
+}
+
+/// Bytes that this process has had read from disks.
+uint64_t disk_bytes_read() {
+  return said_by("/proc/self/io", {"read_bytes:"});
 }
 
 /// KL divergence of two distributions by their logits.
@@ -200,6 +212,20 @@ class Bench {
     cold(tokens, depth, std::stoul(setting("COLD", "0")));
   }
 
+ private:
+  std::vector<int32_t> encode(const std::string& text) const {
+    std::vector<int32_t> out;
+    must(tokenizer_->encode(text, true, false, out));
+    return out;
+  }
+  void use(size_t a) { decoder_->set_retrieval(arms_[a].options); }
+  void count(size_t a, const exec::RetrievalCounts& before, std::chrono::steady_clock::time_point start) {
+    const exec::RetrievalCounts& now = decoder_->retrieval_counts();
+    outcomes_[a].attended += now.attended - before.attended, outcomes_[a].seen += now.seen - before.seen;
+    outcomes_[a].weight += now.weight - before.weight, outcomes_[a].weighed += now.weighed - before.weighed;
+    outcomes_[a].seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
   /// Single tokens behind a KV file that lies on the disk alone; arms in turns, medians.
   void cold(std::span<const int32_t> tokens, uint32_t depth, size_t turns) {
     if (turns == 0) return;
@@ -227,20 +253,6 @@ class Bench {
                                 {"cold_bytes_a_token", read[a] / turns}};
       std::printf("%s\n", j.dump().c_str());
     }
-  }
-
- private:
-  std::vector<int32_t> encode(const std::string& text) const {
-    std::vector<int32_t> out;
-    must(tokenizer_->encode(text, true, false, out));
-    return out;
-  }
-  void use(size_t a) { decoder_->set_retrieval(arms_[a].options); }
-  void count(size_t a, const exec::RetrievalCounts& before, std::chrono::steady_clock::time_point start) {
-    const exec::RetrievalCounts& now = decoder_->retrieval_counts();
-    outcomes_[a].attended += now.attended - before.attended, outcomes_[a].seen += now.seen - before.seen;
-    outcomes_[a].weight += now.weight - before.weight, outcomes_[a].weighed += now.weighed - before.weighed;
-    outcomes_[a].seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   /// Decodes the rest of the prompt and the answer behind it: whether each token of it is the likeliest.

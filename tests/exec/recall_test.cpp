@@ -28,13 +28,13 @@ struct Lists : exec::Probe {
 class Recall : public exec::Selector {
  public:
   Recall(const model::Config& c, const Lists& taken, float fraction)
-      : c_(c),
-        taken_(taken),
-        fraction_(fraction),
-        found(taken.of.size()),
+      : found(taken.of.size()),
         best(taken.of.size()),
         listed(taken.of.size()),
-        far(taken.of.size()) {}
+        far(taken.of.size()),
+        c_(c),
+        taken_(taken),
+        fraction_(fraction) {}
   size_t select(const Request& r, uint32_t first, uint32_t end, uint32_t* list) override {
     const auto& all = taken_.of[r.layer][r.kv_head];
     const size_t n = static_cast<size_t>(
@@ -58,13 +58,12 @@ class Recall : public exec::Selector {
     return n;
   }
 
+  std::vector<size_t> found, best, listed, far;  // of a layer, all heads together
+
  private:
   const model::Config& c_;
   const Lists& taken_;
   float fraction_;
-
- public:
-  std::vector<size_t> found, best, listed, far;  // of a layer, all heads together
 };
 
 TEST(Retrieval, RecallsKeysOfTheBestTrueScoresInEveryLayer) {
