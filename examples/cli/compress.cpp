@@ -315,8 +315,10 @@ void add_compress(CLI::App& app) {
   sub->add_option("--report", o->report, "with a budget: an HTML page of what was done");
   sub->add_option("--held-out", o->held_out, "text files to report the loss on, before and after");
   sub->add_option("--sequences", o->sequences, "calibration sequences")->check(CLI::Range(2, 65536));
-  sub->add_option("--gradients", o->gradients,
-                  "take gradients of so many of them (0: all, but 16 of models above 20 M parameters)");
+  sub->add_option(
+      "--gradients", o->gradients,
+      "take gradients of so many of them (0: all, but of models above 20 M parameters 8, or as many "
+      "as give the widest linear four tokens an input)");
   std::vector<std::string> parts;
   for (const Part& p : kParts) parts.emplace_back(p.name);
   sub->add_option("--without", o->without,

@@ -9,6 +9,7 @@
 #include "compress/mlwq/grid.h"
 #include "compress/mlwq/orders.h"
 #include "compress/mlwq/scheme.h"
+#include "compress/mlwq/work.h"
 
 namespace minnow::testing {
 namespace {
@@ -123,7 +124,7 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
     return sum;
   };
   const auto made_up = [&](const Drift& d, double share) {
-    Matrix v = permuted_columns(w, order), back;
+    Matrix v = permuted_columns(w, order), back = w;
     make_up(v, 0, in_order(d, order, share), h, f, *pool);
     restore_columns(v, order, back);
     return back;
@@ -156,6 +157,51 @@ TEST_F(Mlwq, WeightsMakeUpForDrift) {
   for (size_t i = 0; i < change.size(); ++i) change.data()[i] -= from.data()[i];
   for (const auto& [r0, r1] : {std::pair<size_t, size_t>{0, 64}, {64, 128}, {128, rows}})
     EXPECT_NEAR(gives(change, r0, r1), gives(from, r0, r1), 1e-3 * gives(from, r0, r1)) << r0;
+}
+
+// Tokens that drift is followed over may be fewer and larger than those beside them. H of all would then take
+// the weights far past what makes up for it; few or many, they go half of the way.
+TEST_F(Mlwq, FewFollowedTokensDoNotOvershoot) {
+  const size_t tokens = 600, cols = 64, rows = 24;
+  const Matrix x = inputs(tokens, cols, 1), w = random_matrix(rows, cols, 2);
+  Matrix drifted = x, small = inputs(10 * tokens, cols, 3);
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t c = 0; c < cols; ++c)
+      drifted.row(t)[c] = 0.9f * x.row(t)[c] + 0.2f * x.row(t)[(c + 1) % cols];
+  }
+  for (float& v : small.span()) v *= 0.1f;
+  const auto error = [&](const Matrix& v) {
+    double sum = 0.0;
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t r = 0; r < rows; ++r) {
+        const double e = dot(w.row(r), x.row(t), cols) - dot(v.row(r), drifted.row(t), cols);
+        sum += e * e;
+      }
+    }
+    return sum;
+  };
+  const Order order = natural_order(cols);
+  const ImportedLinear source{"x", {nullptr, 0, rows, cols}, {}};
+  Work work;
+  work.source = &source, work.stored = &order;
+  work.found.salience.assign(cols, 1.0);
+  work.found.candidates.push_back({{{{8, 64, cols}}}, 0, 0.0});
+  for (const size_t others : {size_t{0}, tokens / 2, 10 * tokens}) {
+    SeenInputs seen;
+    add_moments(seen.followed, drifted, nullptr, *pool);
+    Matrix beside(others, cols);
+    std::copy_n(small.data(), beside.size(), beside.data());
+    if (others != 0) add_moments(seen.others, beside, nullptr, *pool);
+    add_drift(seen.drift.inputs, x, drifted, drifted, nullptr, *pool);
+    seen.drift.weight = static_cast<double>(tokens);
+    MlwqOptions options;
+    options.damping = 1e-4;
+    Matrix v = w;
+    ASSERT_TRUE(quantise_work(work, std::move(seen), v, options, *pool).ok());
+    // With others of hardly any size H of all is smaller by their number.
+    const double moved = 0.5 * static_cast<double>(others > tokens ? tokens : tokens + others) / tokens;
+    EXPECT_NEAR(error(v), std::pow(1.0 - moved, 2.0) * error(w), 0.05 * error(w)) << others;
+  }
 }
 
 // What compensation knows of its error is the error.
@@ -451,7 +497,7 @@ TEST(Orders, PermutationsGoThereAndBack) {
   std::vector<double> salience(64);
   for (size_t c = 0; c < 64; ++c) salience[c] = static_cast<double>((c * 37) % 64);
   const Order order = descending(salience);
-  Matrix back;
+  Matrix back(5, 64);
   restore_columns(permuted_columns(w, order), order, back);
   for (size_t i = 0; i < w.size(); ++i) EXPECT_EQ(back.data()[i], w.data()[i]);
 }
@@ -473,7 +519,7 @@ TEST_F(Mlwq, WhatIsStoredIsWhatWasQuantised) {
   }
   const GptqResult r = *quantise_linear(permuted_columns(w, seq.channels), hp, *factor_inverse(hp, *pool),
                                         seq.groups, {}, *pool);
-  Matrix values;
+  Matrix values(rows, cols);
   restore_columns(r.values, seq.channels, values);
   const QuantisedLinear l = store("x", r, scheme, seq, row_order, {});
   ASSERT_EQ(l.slabs.size(), 3u);

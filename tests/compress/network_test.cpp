@@ -98,18 +98,23 @@ TEST_P(NetworkOf, StepsSeeWhatAWholePassSees) {
       for (const Role r : kAllRoles) {
         if (step_of(r) == step && !l.blocks[b][r].empty()) roles.push_back(r);
       }
-      std::array<Moments, kRoles> seen;
-      std::array<Drift, kRoles> drift;
-      ASSERT_TRUE(p.gather(step, l.blocks[b], l.blocks[b], roles, nullptr, seen, drift).ok());
+      auto gathered = p.gather(step, l.blocks[b], l.blocks[b], roles, nullptr);
+      ASSERT_TRUE(gathered.ok());
+      const Propagation::Seen seen = std::move(gathered).value();
+      const auto same = [&](const Moments& got, std::initializer_list<size_t> passes, Role r) {
+        Moments want;
+        for (const size_t i : passes) add_moments(want, whole[i].tapes[b].input(r), nullptr, *l.pool);
+        ASSERT_EQ(got.second.size(), want.second.size());
+        ASSERT_EQ(got.weight, want.weight);
+        for (size_t i = 0; i < want.second.size(); ++i)
+          ASSERT_EQ(got.second.data()[i], want.second.data()[i]) << name_of(r) << " of block " << b;
+      };
       for (const Role r : roles) {
-        Moments wanted;
-        for (const Pass& pass : whole) add_moments(wanted, pass.tapes[b].input(r), nullptr, *l.pool);
-        const Matrix &got = seen[static_cast<size_t>(r)].second, &want = wanted.second;
-        ASSERT_EQ(got.size(), want.size());
-        for (size_t i = 0; i < got.size(); ++i)
-          ASSERT_EQ(got.data()[i], want.data()[i]) << name_of(r) << " of block " << b;
-        for (const float v : drift[static_cast<size_t>(r)].inputs.span()) ASSERT_EQ(v, 0.0f);
-        for (const float v : drift[static_cast<size_t>(r)].residual.span()) ASSERT_EQ(v, 0.0f);
+        const auto role = static_cast<size_t>(r);
+        same(seen.followed[role], {0, 1}, r);
+        same(seen.others, {2}, r);
+        for (const float v : seen.drift[role].inputs.span()) ASSERT_EQ(v, 0.0f);
+        for (const float v : seen.drift[role].residual.span()) ASSERT_EQ(v, 0.0f);
       }
     }
     ASSERT_TRUE(p.leave(l.blocks[b], l.blocks[b]).ok());

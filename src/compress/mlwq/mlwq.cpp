@@ -15,11 +15,13 @@
 namespace minnow::compress {
 namespace {
 
-/// A sequence costs six times the arithmetic with its gradients and its drift (docs/compression.md).
-constexpr uint32_t kMostGradients = 16;
+/// A sequence costs six times the arithmetic with its gradients and its drift (docs/compression.md), so
+/// models of many parameters take those of this many, or of more where the widest linear would see too few
+/// tokens.
 constexpr uint64_t kManyParameters = 20'000'000;
+constexpr uint32_t kFewGradients = 8, kTokensAnInput = 4;
 /// Counts up with every change of what calibration finds, so that what an older version has left is not used.
-constexpr uint32_t kMethodVersion = 1;
+constexpr uint32_t kMethodVersion = 2;
 
 class Pipeline {
  public:
@@ -79,10 +81,15 @@ class Pipeline {
       MINNOW_ASSIGN(sequences_, sequences_from_text(model_, o_.calibration, length_, o_.sequences));
     }
     const size_t count = sequences_.size();
-    const uint32_t most = o_.gradients != 0                     ? o_.gradients
-                          : model_.parameters > kManyParameters ? kMostGradients
-                                                                : UINT32_MAX;
-    followed_ = std::min<size_t>(count, most);
+    followed_ = count;
+    if (o_.gradients != 0) {
+      followed_ = std::min<size_t>(count, o_.gradients);
+    } else if (model_.parameters > kManyParameters) {
+      const format::Config& c = model_.config;
+      const uint64_t inputs = std::max({c.hidden_size, c.q_size(), c.ffn_size});
+      const uint64_t enough = (kTokensAnInput * inputs + length_ - 1) / length_;
+      followed_ = std::min<uint64_t>(count, std::max<uint64_t>(kFewGradients, enough));
+    }
     // Those spread evenly over the text come to the front.
     for (size_t i = 0; i < followed_; ++i) std::swap(sequences_[i], sequences_[i * count / followed_]);
     out_.sequences = static_cast<uint32_t>(count);
@@ -374,7 +381,7 @@ class Pipeline {
       work.found.candidates.push_back({{{{8, 64, static_cast<uint32_t>(w.cols())}}}, 0, 0.0});
       MlwqOptions nearest = o_;
       nearest.method = Method::rtn;
-      MINNOW_ASSIGN(QuantisedLinear l, quantise_work(work, {}, {}, w, nearest, pool_));
+      MINNOW_ASSIGN(QuantisedLinear l, quantise_work(work, {}, w, nearest, pool_));
       projections_.emplace(source.name, QuantisedSet::Entry{std::move(l), format::Layout::panel});
       (&source == &model_.embedding_in ? in_ : out_projection_) = std::move(w);
       return {};
@@ -395,8 +402,8 @@ class Pipeline {
     return true;
   }
 
-  Status quantise_one(const Work& work, Moments m, Drift drift, Matrix& w) {
-    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, std::move(m), std::move(drift), w, o_, pool_));
+  Status quantise_one(const Work& work, SeenInputs inputs, Matrix& w) {
+    MINNOW_ASSIGN(QuantisedLinear stored, quantise_work(work, std::move(inputs), w, o_, pool_));
     MINNOW_TRY(checkpoint_.keep(choice_key_, index_of(work), stored));
     keep(work, std::move(stored));
     return {};
@@ -419,14 +426,18 @@ class Pipeline {
         missing.push_back(&work);
         roles.push_back(work.role);
       }
-      std::array<Moments, kRoles> moments;
-      std::array<Drift, kRoles> drift;
-      if (propagation != nullptr)
-        MINNOW_TRY(propagation->gather(step, w, floats, roles, weights, moments, drift));
+      Propagation::Seen seen;
+      if (propagation != nullptr) {
+        MINNOW_ASSIGN(seen, propagation->gather(step, w, floats, roles, weights));
+      }
       for (Work* work : missing) {
         const auto role = static_cast<size_t>(work->role);
-        Moments& seen = propagation != nullptr ? moments[role] : work->found.sensitivity.moments;
-        MINNOW_TRY(quantise_one(*work, std::move(seen), std::move(drift[role]), w[work->role]));
+        if (propagation == nullptr) seen.followed[role] = std::move(work->found.sensitivity.moments);
+        const bool last = work == missing.back();
+        MINNOW_TRY(quantise_one(*work,
+                                {std::move(seen.followed[role]), last ? std::move(seen.others) : seen.others,
+                                 std::move(seen.drift[role])},
+                                w[work->role]));
       }
     }
     return {};
@@ -447,7 +458,7 @@ class Pipeline {
     if (head == nullptr) return {};
     MINNOW_ASSIGN(Matrix w, read_matrix(model_.head.weight, pool_));
     if (resume_one(*head, w)) return {};
-    return quantise_one(*head, std::move(head->found.sensitivity.moments), {}, w);
+    return quantise_one(*head, {std::move(head->found.sensitivity.moments), {}, {}}, w);
   }
 
   Status quantise_blocks() {
@@ -459,7 +470,7 @@ class Pipeline {
       const bool drifts = propagates() && o_.make_up != 0.0;
       const Matrix floats = drifts ? ends.embedding : Matrix();
       if (work != nullptr && !resume_one(*work, ends.embedding))
-        MINNOW_TRY(quantise_one(*work, std::move(work->found.sensitivity.moments), {}, ends.embedding));
+        MINNOW_TRY(quantise_one(*work, {std::move(work->found.sensitivity.moments), {}, {}}, ends.embedding));
       ends.in = in_;
       if (propagates()) {
         MINNOW_ASSIGN(Propagation start, Propagation::start(net_, ends, drifts ? &floats : nullptr,

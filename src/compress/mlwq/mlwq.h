@@ -30,8 +30,8 @@ struct MlwqOptions {
   std::vector<std::string> held_out;     ///< text files to report the loss on
   uint32_t sequences = 128, length = 2048;
   /// Of so many of the sequences gradients are taken, and the float model's drift is followed; the others are
-  /// counted in the second moments, each token once. 0: of all, but 16 at most in models of above 20 M
-  /// parameters.
+  /// counted in the second moments, each token once. 0: of all, but in models of above 20 M parameters of no
+  /// more than give the widest linear four tokens an input, or 8.
   uint32_t gradients = 0;
   uint64_t seed = 1;
   uint32_t threads = 0;

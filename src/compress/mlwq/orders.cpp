@@ -17,18 +17,17 @@ Order descending(const std::vector<double>& salience) {
   return o;
 }
 
-Matrix permuted_columns(const Matrix& w, const Order& order) {
-  Matrix out(w.rows(), w.cols());
-  for (size_t r = 0; r < w.rows(); ++r) {
-    for (size_t c = 0; c < w.cols(); ++c) out.row(r)[c] = w.row(r)[order[c]];
+Matrix permuted_columns(const Matrix& w, const Order& order, size_t first, size_t most) {
+  Matrix out(std::min(most, w.rows() - first), w.cols());
+  for (size_t r = 0; r < out.rows(); ++r) {
+    for (size_t c = 0; c < w.cols(); ++c) out.row(r)[c] = w.row(first + r)[order[c]];
   }
   return out;
 }
 
-void restore_columns(const Matrix& from, const Order& order, Matrix& to) {
-  to.shape(from.rows(), from.cols());
+void restore_columns(const Matrix& from, const Order& order, Matrix& to, size_t first) {
   for (size_t r = 0; r < from.rows(); ++r) {
-    for (size_t c = 0; c < from.cols(); ++c) to.row(r)[order[c]] = from.row(r)[c];
+    for (size_t c = 0; c < from.cols(); ++c) to.row(first + r)[order[c]] = from.row(r)[c];
   }
 }
 

@@ -24,9 +24,9 @@ using Order = std::vector<uint32_t>;
 Order natural_order(size_t n);
 /// Most salient first; equal ones as they come.
 Order descending(const std::vector<double>& salience);
-/// Columns of w as `order` has them, and back.
-Matrix permuted_columns(const Matrix& w, const Order& order);
-void restore_columns(const Matrix& from, const Order& order, Matrix& to);
+/// Columns of w as `order` has them, of `most` rows from `first` on; and back to where they were in `to`.
+Matrix permuted_columns(const Matrix& w, const Order& order, size_t first = 0, size_t most = SIZE_MAX);
+void restore_columns(const Matrix& from, const Order& order, Matrix& to, size_t first = 0);
 
 struct Orders {
   Order hidden;

@@ -72,12 +72,11 @@ void Propagation::add_drifts(const BlockWeights& w, Role r, size_t slot, const f
   for (size_t t = 0; t < x.rows(); ++t) d.weight += weights != nullptr ? weights[t] : 1.0f;
 }
 
-Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights& floats,
-                           std::span<const Role> roles, const TokenWeights* weights,
-                           std::array<Moments, kRoles>& moments, std::array<Drift, kRoles>& drift) {
+Result<Propagation::Seen> Propagation::gather(Step step, const BlockWeights& w, const BlockWeights& floats,
+                                              std::span<const Role> roles, const TokenWeights* weights) {
   const size_t round = quantised_.tapes.size(), count = quantised_.x.count();
   const size_t weighed = weights != nullptr ? weights->size() : 0;
-  Moments plain;  // all linears of a step have one input, and so this in common
+  Seen seen;
   for (size_t first = 0; first < count; first += round) {
     const size_t n = std::min(round, count - first);
     const auto both = [&](size_t i, uint32_t) -> Status {
@@ -88,24 +87,24 @@ Status Propagation::gather(Step step, const BlockWeights& w, const BlockWeights&
     for (size_t i = 0; i < n && !roles.empty(); ++i) {
       const size_t s = first + i;
       const Matrix& x = quantised_.tapes[i].input(roles.front());
-      if (s >= weighed) add_moments(plain, x, nullptr, pool_);
+      if (s >= weighed && !drifts(s)) {
+        add_moments(seen.others, x, nullptr, pool_);
+        continue;
+      }
       for (Role r : roles) {
         const auto role = static_cast<size_t>(r);
         const float* const own = s < weighed ? (*weights)[s][role].data() : nullptr;
-        if (own != nullptr) add_moments(moments[role], x, own, pool_);
-        if (drifts(s)) add_drifts(w, r, i, own, drift[role]);
+        add_moments(seen.followed[role], x, own, pool_);
+        if (drifts(s)) add_drifts(w, r, i, own, seen.drift[role]);
       }
     }
   }
   release(quantised_.tapes);  // what the caller does next needs the room
   release(floats_.tapes);
-  for (Role r : roles) {
-    const auto role = static_cast<size_t>(r);
-    moments[role].add(plain);
-    // a linear's output reaches the residual by this scale
-    for (float& v : drift[role].residual.span()) v /= net_.config().residual_scale;
+  for (Drift& d : seen.drift) {  // a linear's output reaches the residual by this scale
+    for (float& v : d.residual.span()) v /= net_.config().residual_scale;
   }
-  return {};
+  return seen;
 }
 
 Status Propagation::leave(const BlockWeights& w, const BlockWeights& floats) {

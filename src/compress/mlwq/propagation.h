@@ -22,12 +22,17 @@ class Propagation {
                                    SequenceSpan sequences, size_t drifting, ThreadPool& pool, Spill& spill);
 
   bool drifts() const { return drifts(0); }
+  /// What the linears of a step get to see.
+  struct Seen {
+    std::array<Moments, kRoles> followed;  // of the sequences that have weights or are followed for drift
+    Moments others;                        // of all others; the linears of a step have one input
+    std::array<Drift, kRoles> drift;
+  };
   /// Takes the sequences to the inputs of a step of the block and adds up what `roles`, all of that step, get
   /// to see there. In `w` the linears of the steps before are quantised; `floats` is the block as it was
   /// (looked at only where there is drift). For each step in turn, also without roles.
-  Status gather(Step step, const BlockWeights& w, const BlockWeights& floats, std::span<const Role> roles,
-                const TokenWeights* weights, std::array<Moments, kRoles>& moments,
-                std::array<Drift, kRoles>& drift);
+  Result<Seen> gather(Step step, const BlockWeights& w, const BlockWeights& floats,
+                      std::span<const Role> roles, const TokenWeights* weights);
   /// Takes the sequences behind the block, all of whose steps were gathered.
   Status leave(const BlockWeights& w, const BlockWeights& floats);
 

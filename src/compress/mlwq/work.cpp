@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace minnow::compress {
 namespace {
@@ -19,6 +20,14 @@ std::vector<Scheme> paper_schemes(uint32_t cols) {
   return {{{{4, g, h}, {3, g, cols - 2 * h}, {2, g, h}}},
           {{{3, g, cols}}},
           {{{4, g, h}, {3, g, h}, {2, g, cols - 2 * h}}}};
+}
+
+void make_up(Matrix& w, const Order& order, const Drift& drift, const Prepared& p, ThreadPool& pool) {
+  for (size_t first = 0; first < w.rows(); first += kChunkRows) {
+    Matrix part = permuted_columns(w, order, first, kChunkRows);
+    make_up(part, first, drift, p.h, p.factor, pool);
+    restore_columns(part, order, w, first);
+  }
 }
 
 Status named(const Work& work, Status status) {
@@ -157,33 +166,39 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& o, Threa
   return {};
 }
 
-Result<QuantisedLinear> quantise_work(const Work& work, Moments m, Drift drift, Matrix& w,
-                                      const MlwqOptions& o, ThreadPool& pool) {
+Result<QuantisedLinear> quantise_work(const Work& work, SeenInputs seen, Matrix& w, const MlwqOptions& o,
+                                      ThreadPool& pool) {
   const Scheme& scheme = work.scheme();
   const Sequence seq = sequence_of(scheme, work.input_order(), work.found.salience);
+  const auto prepared = [&](Result<Matrix> h) -> Result<Prepared> {
+    auto p = prepare(std::move(h), pool);
+    if (!p.ok()) return named(work, std::move(p).status());
+    return p;
+  };
   // Each of these is as large as the square of a linear's inputs: they come and go one after the other.
+  Drift& drift = seen.drift;
   if (!drift.empty()) drift = in_order(std::move(drift), seq.channels, o.make_up);
-  auto h = damped(m, seq.channels, o.damping);
-  m = {};
-  auto p = prepare(std::move(h), pool);
-  if (!p.ok()) return named(work, std::move(p).status());
-  const size_t cols = w.cols();
+  const double all = seen.followed.weight + seen.others.weight;
+  if (!drift.empty() && drift.weight * all > seen.followed.weight) {
+    Result<Matrix> h = damped(seen.followed, seq.channels, o.damping);
+    seen.followed.add(std::exchange(seen.others, {}));
+    MINNOW_ASSIGN(const Prepared p, prepared(std::move(h)));
+    make_up(w, seq.channels, std::exchange(drift, {}), p, pool);
+  }
+  seen.followed.add(std::exchange(seen.others, {}));
+  Result<Matrix> h = damped(seen.followed, seq.channels, o.damping);
+  seen.followed = {};
+  MINNOW_ASSIGN(const Prepared p, prepared(std::move(h)));
+  if (!drift.empty()) make_up(w, seq.channels, std::exchange(drift, {}), p, pool);
   GptqResult whole;
   whole.codes.reserve(w.size());
   for (size_t first = 0; first < w.rows(); first += kChunkRows) {
-    const size_t rows = std::min(kChunkRows, w.rows() - first);
-    Matrix part(rows, cols);
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < cols; ++c) part.row(r)[c] = w.row(first + r)[seq.channels[c]];
-    }
-    if (!drift.empty()) make_up(part, first, drift, p->h, p->factor, pool);
-    auto result = quantise_linear(part, p->h, p->factor, seq.groups, gptq_options(o, o.descents), pool);
+    const Matrix part = permuted_columns(w, seq.channels, first, kChunkRows);
+    auto result = quantise_linear(part, p.h, p.factor, seq.groups, gptq_options(o, o.descents), pool);
     if (!result.ok()) return named(work, std::move(result).status());
     whole.codes.insert(whole.codes.end(), result->codes.begin(), result->codes.end());
     whole.grids.insert(whole.grids.end(), result->grids.begin(), result->grids.end());
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < cols; ++c) w.row(first + r)[seq.channels[c]] = result->values.row(r)[c];
-    }
+    restore_columns(result->values, seq.channels, w, first);
   }
   static const Order none;
   return store(work.source->name, whole, scheme, seq, work.output_order(),

@@ -49,9 +49,16 @@ Status calibrate_linear(Work& work, const Matrix& w, const MlwqOptions& options,
 /// Sensitivity for round to nearest, which knows no calibration: every weight matters as its square does.
 LinearSensitivity indifferent(const Matrix& w);
 
-/// Quantises w (rows in the source's order) by the chosen scheme; w then holds what the codes stand for.
-/// `drift`: what it is to make up for, or empty. Give both away: they are let go as soon as they are used.
-Result<QuantisedLinear> quantise_work(const Work& work, Moments m, Drift drift, Matrix& w,
+/// What a linear got to see of the calibration.
+struct SeenInputs {
+  Moments followed, others;  // of the tokens that drift was followed over, and of those beside them
+  Drift drift;               // what the linear is to make up for, or empty
+};
+/// Quantises w (rows in the source's order) by the chosen scheme; w then holds what the codes stand for. What
+/// was seen is let go as soon as it is used. What makes up for drift is sought with H of all tokens as long
+/// as this cannot take any direction of the inputs past its aim: H of all is at least the followed tokens'
+/// share of theirs, so the step is at most make_up over that share. Beyond, with H of the followed tokens.
+Result<QuantisedLinear> quantise_work(const Work& work, SeenInputs seen, Matrix& w,
                                       const MlwqOptions& options, ThreadPool& pool);
 
 /// The linear of the chosen scheme with all codes zero: for measuring what a file takes.
