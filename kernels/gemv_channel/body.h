@@ -47,6 +47,12 @@ static constexpr int halves_of() {
   return interleave_of<kBits>() == 4 && planes_of<kBits>() * 4 > kTileAccumulators ? 2 : 1;
 }
 
+// Bytes of a block that a step takes; 3-bit codes have half a unit of third bits beside each.
+template <int kBits>
+static constexpr size_t step_bytes() {
+  return (size_t)kUnits * 16 * kBlock * (kBits == 3 ? 3 : 2) / 2;
+}
+
 // Activations of a block: what each set of interleaved channels meets.
 template <int kBits>
 struct BlockInputs {
@@ -67,7 +73,7 @@ __attribute__((always_inline)) static inline void channel_step(const Channels& c
   constexpr int kPlanes = planes_of<kBits>(), kBytes = plane_bytes<kBits>(), kFields = fields_of<kBits>();
   constexpr int kSet = interleave_of<kBits>(), kHalves = halves_of<kBits>(), kVectors = kSet / kHalves;
   constexpr int kSums = 4 / kSet * kLanes;  // of a Dots
-  channels.fetch((size_t)kUnits * 16 * kBlock * (kBits == 3 ? 3 : 2) / 2);
+  channels.fetch(step_bytes<kBits>());
   unroll<0, kHalves>([&](auto half) __attribute__((always_inline)) {
     constexpr int kHalf = decltype(half)::value;
     VecI wide[kVectors];
@@ -165,7 +171,6 @@ template <int kBits>
 static inline void channel_width(const GemvChannelArgs* args) {
   constexpr size_t kElements = 16 * planes_of<kBits>();
   constexpr size_t kStep = kUnits * kElements;
-  constexpr size_t kStepBytes = kStep * kBlock * kBits / 8;
   const QuantisedWeights& w = args->w;
   const size_t units = (args->n + kElements - 1) / kElements;
   const size_t steps = (args->n + kStep - 1) / kStep;
@@ -180,7 +185,7 @@ static inline void channel_width(const GemvChannelArgs* args) {
       fetch_factors(args, k / w.group, (c - k) / kBlock, w.group / kBlock);
       const BlockInputs<kBits> x(args->x.codes + c);
       for (size_t s = 0; s < steps; ++s) {
-        channel_step<kBits>(Together{codes, w.stride, ahead + s * (kStepBytes / kStreams)}, kBlock,
+        channel_step<kBits>(Together{codes, w.stride, ahead + s * (step_bytes<kBits>() / kStreams)}, kBlock,
                             16 * units, s * kUnits, x, args->sums + s * kStep);
       }
     }
@@ -189,26 +194,30 @@ static inline void channel_width(const GemvChannelArgs* args) {
   }
 }
 
-// Two lines of each channel of a block, then the next two: in the order they are read in, all runs side by
-// side. Forced inline: see fetch_factors.
-static constexpr size_t kBurst = 128;  // bytes of a channel fetched at once
-__attribute__((always_inline)) static inline void fetch_burst(const uint8_t* const* rows, size_t at) {
-  for (int i = 0; i < kBlock; ++i) {
-    v_prefetch(rows[i] + at);
-    v_prefetch(rows[i] + at + 64);
+// Fetches pairs [from, to) of lines of a block's channels: two lines of each, then the next two, in the order
+// they are read in, all runs side by side. Forced inline: see fetch_factors.
+static constexpr size_t kPair = 128;  // bytes
+__attribute__((always_inline)) static inline void fetch_pairs(const uint8_t* const* rows, size_t from,
+                                                              size_t to) {
+  for (size_t pair = from; pair < to; ++pair) {
+    const uint8_t* lines = rows[pair % kBlock] + pair / kBlock * kPair;
+    v_prefetch(lines);
+    v_prefetch(lines + 64);
   }
 }
 
 // The same for listed channels. The block listed next is fetched meanwhile, the same outputs of all of
 // them before further ones of any: a run is too short for the hardware to run ahead in, and where it tries,
-// it fetches what nobody reads.
+// it fetches what nobody reads. A few lines every step: many at once leave no room for what the step reads.
 template <int kBits>
 static inline void channel_listed(const GemvChannelArgs* args) {
   constexpr size_t kElements = 16 * planes_of<kBits>();
   constexpr size_t kStep = kUnits * kElements;
+  constexpr size_t kPairs = step_bytes<kBits>() / kPair;  // fetched while a step is taken
   const QuantisedWeights& w = args->w;
   const size_t units = (args->n + kElements - 1) / kElements;
   const size_t steps = (args->n + kStep - 1) / kStep;
+  const size_t pairs = (w.stride + kPair - 1) / kPair * kBlock;
   const uint32_t end = args->starts[(args->k1 + w.group - 1) / w.group];
   bool store = !args->accumulate;
   // Nobody has fetched the first block.
@@ -217,7 +226,7 @@ static inline void channel_listed(const GemvChannelArgs* args) {
     const uint8_t* rows[kBlock];
     for (uint32_t i = 0; i < kBlock; ++i)
       rows[i] = w.codes + args->list[start + i < end ? start + i : end - 1] * w.stride;
-    for (size_t at = 0; at < w.stride; at += kBurst) fetch_burst(rows, at);
+    fetch_pairs(rows, 0, pairs);
   }
   for (size_t g = args->k0 / w.group; g * w.group < args->k1; ++g) {
     const uint32_t begin = args->starts[g], last = args->starts[g + 1];
@@ -244,12 +253,8 @@ static inline void channel_listed(const GemvChannelArgs* args) {
       const Apart channels{rows};
       const int count = last - at < kBlock ? (int)(last - at + 3) / 4 * 4 : kBlock;
       const BlockInputs<kBits> inputs(x);
-      size_t fetched = 0;
       for (size_t s = 0; s < steps; ++s) {
-        if (fetched * steps <= s * w.stride) {
-          fetch_burst(ahead, fetched);
-          fetched += kBurst;
-        }
+        fetch_pairs(ahead, s * kPairs, s + 1 < steps ? (s + 1) * kPairs : pairs);
         int32_t* sums = args->sums + s * kStep;
         if (count == kBlock)
           channel_step<kBits>(channels, kBlock, 16 * units, s * kUnits, inputs, sums);
