@@ -179,7 +179,7 @@ Result<QuantisedLinear> quantise_work(const Work& work, SeenInputs seen, Matrix&
   Drift& drift = seen.drift;
   if (!drift.empty()) drift = in_order(std::move(drift), seq.channels, o.make_up);
   const double all = seen.followed.weight + seen.others.weight;
-  if (!drift.empty() && drift.weight * all > seen.followed.weight) {
+  if (!drift.empty() && o.make_up * all > seen.followed.weight) {
     Result<Matrix> h = damped(seen.followed, seq.channels, o.damping);
     seen.followed.add(std::exchange(seen.others, {}));
     MINNOW_ASSIGN(const Prepared p, prepared(std::move(h)));
