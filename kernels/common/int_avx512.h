@@ -120,6 +120,10 @@ static inline Dots dot(Dots acc, VecB codes, VecB x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes), "v"(x));
   return acc;
 }
+// The same for loops that keep as many sums as there are registers for.
+static inline Dots dot_of_many(Dots acc, VecB codes, VecB x) {
+  return dot(acc, codes, x);
+}
 static inline VecI dots_sum(Dots acc) {
   return acc;
 }

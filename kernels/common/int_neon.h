@@ -125,6 +125,10 @@ static inline VecI vi_dot_wide(VecI acc, VecB codes, VecB x) {
 }
 #endif
 
+static inline Dots dot_of_many(Dots acc, VecB codes, VecB x) {
+  return dot(acc, codes, x);
+}
+
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 // Eight bytes of two rows.
 static inline VecB vb_pair8(const int8_t* a, const int8_t* b) {

@@ -55,7 +55,7 @@ __attribute__((always_inline)) static inline void tile_group(const uint8_t* cons
         for (int v = 0; v < kUsed; ++v) w[v] = vb_load(codes[v] + 16 * i);
         for (int c = 0; c < kCount; ++c) {
           const VecB quad = vb_quad(x[c / 3] + (size_t)(c % 3) * x_stride + i);
-          for (int v = 0; v < kUsed; ++v) dots[v][c] = dot(dots[v][c], w[v], quad);
+          for (int v = 0; v < kUsed; ++v) dots[v][c] = dot_of_many(dots[v][c], w[v], quad);
         }
       }
       for (int v = 0; v < kUsed; ++v) {
