@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/attention/tile.h"
+#include "kernels/common/unroll.h"
 
 namespace {
 
@@ -16,35 +17,37 @@ static MINNOW_APART void attention_scores(AttentionJob<T>* job, size_t row, size
   typedef typename T::Acc Acc;
   const size_t dwords = job->dwords;
   VecF largest[R];
-  for (int r = 0; r < R; ++r) largest[r] = v_set1(-INFINITY);
+  unroll<0, R>([&](auto r) __attribute__((always_inline)) { largest[r] = v_set1(-INFINITY); });
   for (size_t at = 0; at < count; at += T::kVecs * kLanes) {
     const uint32_t* k = job->k_tile + at * dwords;
     const uint32_t* q = job->queries + (row + r0) * dwords;
     Acc acc[R][T::kVecs];
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::start(job->start[row + r0 + (size_t)r]);
-    }
+    unroll_block<R, T::kVecs>([&](auto r, auto v) __attribute__((always_inline)) {
+      acc[r][v] = T::start(job->start[row + r0 + (size_t)r]);
+    });
     for (size_t i = 0; i < dwords; ++i) {
       typename T::Lanes keys[T::kVecs];
-      for (int v = 0; v < T::kVecs; ++v) keys[v] = T::load(k + v * kLanes);
-      for (int r = 0; r < R; ++r) {
+      unroll<0, T::kVecs>([&](auto v) __attribute__((always_inline)) { keys[v] = T::load(k + v * kLanes); });
+      unroll<0, R>([&](auto r) __attribute__((always_inline)) {
         const typename T::Lanes query = T::spread(q + (size_t)r * dwords + i);
-        for (int v = 0; v < T::kVecs; ++v) acc[r][v] = T::dot_k(acc[r][v], keys[v], query);
-      }
+        unroll<0, T::kVecs>([&](auto v) __attribute__((always_inline)) {
+          acc[r][v] = T::dot_k(acc[r][v], keys[v], query);
+        });
+      });
       k += T::kVecs * kLanes;
     }
-    for (int v = 0; v < T::kVecs; ++v) {
+    unroll<0, T::kVecs>([&](auto v) __attribute__((always_inline)) {
       const size_t p = at + (size_t)v * kLanes;
       const VecF scale = T::kRounded ? v_load(job->k_scales + p) : v_set1(1.0f);
-      for (int r = 0; r < R; ++r) {
+      unroll<0, R>([&](auto r) __attribute__((always_inline)) {
         VecF x = T::to_float(acc[r][v]);
         if (T::kRounded) x = v_mul(x, scale);
         v_store(job->scores + (r0 + (size_t)r) * T::kPositions + p, x);
         largest[r] = v_max(x, largest[r]);
-      }
-    }
+      });
+    });
   }
-  for (int r = 0; r < R; ++r) top[r0 + (size_t)r] = v_hmax(largest[r]);
+  unroll<0, R>([&](auto r) __attribute__((always_inline)) { top[r0 + (size_t)r] = v_hmax(largest[r]); });
 }
 
 // For rows with a cap or with positions of this tile they do not see: caps, masks by minus infinity, and
@@ -119,34 +122,35 @@ static inline void attention_values_at(AttentionJob<T>* job, size_t at, size_t r
   const char* v_row = (const char*)((const typename T::Element*)job->args->v + at) + job->first * stride;
   const uint32_t* weights = (const uint32_t*)(job->weights + r0 * T::kPositions);
   Acc acc[R][kVecs];
-  for (int v = 0; v < kVecs; ++v) {
-    const Acc start = T::value_start(job->v_start + at + v * kLanes);
-    for (int r = 0; r < R; ++r) acc[r][v] = start;
-  }
+  unroll_block<R, kVecs>([&](auto r, auto v) __attribute__((always_inline)) {
+    acc[r][v] = T::value_start(job->v_start + at + v * kLanes);
+  });
   for (size_t i = 0; i < units; ++i) {
     typename T::Lanes values[kVecs];
-    for (int v = 0; v < kVecs; ++v) {
+    unroll<0, kVecs>([&](auto v) __attribute__((always_inline)) {
       if constexpr (T::kRounded) {
         values[v] = T::load(v_tile + v * kLanes);
       } else {
         values[v] = T::load_value((const typename T::Element*)v_row + v * kLanes);
       }
-    }
-    for (int r = 0; r < R; ++r) {
+    });
+    unroll<0, R>([&](auto r) __attribute__((always_inline)) {
       const typename T::Lanes weight = T::spread(weights + (size_t)r * (T::kPositions / T::kUnit) + i);
-      for (int v = 0; v < kVecs; ++v) acc[r][v] = T::dot_v(acc[r][v], values[v], weight);
-    }
+      unroll<0, kVecs>([&](auto v) __attribute__((always_inline)) {
+        acc[r][v] = T::dot_v(acc[r][v], values[v], weight);
+      });
+    });
     v_tile += kVecs * kLanes;
     v_row += stride;
   }
-  for (int r = 0; r < R; ++r) {
+  unroll<0, R>([&](auto r) __attribute__((always_inline)) {
     float* sums = job->sums + (row + r0 + (size_t)r) * job->padded + at;
     const VecF k = v_set1(keep[r0 + (size_t)r]), s = v_set1(step[r0 + (size_t)r]);
-    for (int v = 0; v < kVecs; ++v) {
+    unroll<0, kVecs>([&](auto v) __attribute__((always_inline)) {
       const VecF old = v_mul(v_load(sums + v * kLanes), k);
       v_store(sums + v * kLanes, v_fma(T::to_float(acc[r][v]), s, old));
-    }
-  }
+    });
+  });
 }
 
 template <class T, int R>

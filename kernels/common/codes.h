@@ -5,22 +5,9 @@
 #include MINNOW_INT
 
 #include "kernels/common/quantised.h"
+#include "kernels/common/unroll.h"
 
 namespace {
-
-template <int n>
-struct Int {
-  static constexpr int value = n;
-};
-
-// f(Int<first>), ..., f(Int<end - 1>): shifts need their counts at compile time.
-template <int first, int end, class Body>
-__attribute__((always_inline)) static inline void unroll(const Body& f) {
-  if constexpr (first < end) {
-    f(Int<first>());
-    unroll<first + 1, end>(f);
-  }
-}
 
 // Bits moved from place `from` to place `to` of every byte; the neighbours' bits come along.
 template <int from, int to>

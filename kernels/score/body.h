@@ -6,6 +6,7 @@
 
 #include MINNOW_VEC
 
+#include "kernels/common/unroll.h"
 #include "kernels/score/score.h"
 
 namespace {
@@ -25,9 +26,7 @@ static inline void score_tile(const ScoreArgs* args, size_t g, size_t m, const c
   const uint16_t* k = args->k + m * dim;
   const float* q = args->q + g * args->q_stride;
   VecF acc[R][kVecs];
-  for (int r = 0; r < R; ++r) {
-    for (int v = 0; v < kVecs; ++v) acc[r][v] = v_zero();
-  }
+  unroll_block<R, kVecs>([&](auto r, auto v) __attribute__((always_inline)) { acc[r][v] = v_zero(); });
   for (size_t d = 0; d < dim; d += 2) {
     if (fetch) {
       for (int line = 0; line < kVecs / kPanelVecs; ++line) v_prefetch(ahead + line * 64);
@@ -35,20 +34,21 @@ static inline void score_tile(const ScoreArgs* args, size_t g, size_t m, const c
     }
     for (size_t i = 0; i < 2; ++i) {
       VecF keys[kVecs];
-      for (int v = 0; v < kVecs; ++v) {
+      unroll<0, kVecs>([&](auto v) __attribute__((always_inline)) {
         const size_t panel = (size_t)(v / kPanelVecs) * dim * kScorePanel;
         keys[v] = v_load_f16(k + panel + (d + i) * kScorePanel + v % kPanelVecs * kLanes);
-      }
-      for (int r = 0; r < R; ++r) {
+      });
+      unroll<0, R>([&](auto r) __attribute__((always_inline)) {
         const VecF query = v_set1(q[(size_t)r * args->q_stride + d + i]);
-        for (int v = 0; v < kVecs; ++v) acc[r][v] = v_fma(keys[v], query, acc[r][v]);
-      }
+        unroll<0, kVecs>([&](auto v) __attribute__((always_inline)) {
+          acc[r][v] = v_fma(keys[v], query, acc[r][v]);
+        });
+      });
     }
   }
-  for (int r = 0; r < R; ++r) {
-    float* y = args->y + (g + (size_t)r) * args->y_stride + m;
-    for (int v = 0; v < kVecs; ++v) v_store(y + v * kLanes, acc[r][v]);
-  }
+  unroll_block<R, kVecs>([&](auto r, auto v) __attribute__((always_inline)) {
+    v_store(args->y + (g + (size_t)r) * args->y_stride + m + v * kLanes, acc[r][v]);
+  });
 }
 
 template <int R, bool fetch>

@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "kernels/common/unroll.h"
 #include "kernels/weigh/weigh.h"
 
 namespace {
@@ -116,10 +117,9 @@ static inline void weigh_tile(WeighJob* job, size_t r0, size_t at, size_t from, 
   const char* v = (const char*)(args->v + at);
   float* out = args->out + (job->g + r0) * args->out_stride + at;
   VecF acc[R][kVecs];
-  for (int r = 0; r < R; ++r) {
-    for (int i = 0; i < kVecs; ++i)
-      acc[r][i] = from == 0 ? v_zero() : v_load(out + (size_t)r * args->out_stride + i * kLanes);
-  }
+  unroll_block<R, kVecs>([&](auto r, auto i) __attribute__((always_inline)) {
+    acc[r][i] = from == 0 ? v_zero() : v_load(out + (size_t)r * args->out_stride + i * kLanes);
+  });
   for (size_t place = from; place < end; ++place) {
     const size_t m = (size_t)job->groups[place] * kWeighGroup;
     const char* row = v + m * row_stride;
@@ -131,17 +131,21 @@ static inline void weigh_tile(WeighJob* job, size_t r0, size_t at, size_t from, 
         ahead += row_stride;
       }
       VecF values[kVecs];
-      for (int i = 0; i < kVecs; ++i) values[i] = v_load_f16((const uint16_t*)row + i * kLanes);
-      for (int r = 0; r < R; ++r) {
+      unroll<0, kVecs>([&](auto i) __attribute__((always_inline)) {
+        values[i] = v_load_f16((const uint16_t*)row + i * kLanes);
+      });
+      unroll<0, R>([&](auto r) __attribute__((always_inline)) {
         const VecF weight = v_set1(w[(size_t)r * stride + j]);
-        for (int i = 0; i < kVecs; ++i) acc[r][i] = v_fma(values[i], weight, acc[r][i]);
-      }
+        unroll<0, kVecs>([&](auto i) __attribute__((always_inline)) {
+          acc[r][i] = v_fma(values[i], weight, acc[r][i]);
+        });
+      });
       row += row_stride;
     }
   }
-  for (int r = 0; r < R; ++r) {
-    for (int i = 0; i < kVecs; ++i) v_store(out + (size_t)r * args->out_stride + i * kLanes, acc[r][i]);
-  }
+  unroll_block<R, kVecs>([&](auto r, auto i) __attribute__((always_inline)) {
+    v_store(out + (size_t)r * args->out_stride + i * kLanes, acc[r][i]);
+  });
 }
 
 template <int R>
