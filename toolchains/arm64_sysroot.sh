@@ -13,7 +13,7 @@ packages="
   libpthreadpool-dev libpthreadpool0 libcpuinfo-dev libcpuinfo0
   libxnnpack-dev libxnnpack0 libfxdiv-dev libfp16-dev
   libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2
-  libxxhash-dev libxxhash0 nlohmann-json3-dev libcli11-dev
+  libxxhash-dev libxxhash0 nlohmann-json3-dev libcli11-dev libeigen3-dev
   libgtest-dev libgmock-dev googletest libbenchmark-dev libbenchmark1debian"
 
 fail() {

@@ -5,7 +5,7 @@
 set -eu
 
 build="g++ cmake ninja-build pkg-config flatbuffers-compiler libflatbuffers-dev libcpuinfo-dev libpthreadpool-dev
-  libxnnpack-dev libpcre2-dev libutf8proc-dev libxxhash-dev nlohmann-json3-dev libcli11-dev"
+  libxnnpack-dev libpcre2-dev libutf8proc-dev libxxhash-dev nlohmann-json3-dev libcli11-dev libeigen3-dev"
 test="libgtest-dev libgmock-dev libbenchmark-dev python3"
 arm64="g++-aarch64-linux-gnu qemu-user"
 clang="clang clang-format clang-tidy libclang-rt-14-dev"

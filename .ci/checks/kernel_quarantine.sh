@@ -3,7 +3,9 @@
 #   1. every name follows <op>_<types>__<tile>_<isa>, and every file is in its family's variants.inc and the reverse;
 #   2. every object defines exactly one global symbol, named as its file, no weak ones, and needs nothing but memcpy,
 #      memset and (scalar only) expf, tanhf, erff, fmaf, sqrt;
-#   3. files stay under 400 lines and include nothing but intrinsics, <math.h>, <stddef.h>, <stdint.h>, <string.h> and
+#   3. matrix products of calibration, which are Eigen's, define nothing global but their entry points outside the
+#      namespace that Eigen has in each (src/compress/product/body.h);
+#   4. files stay under 400 lines and include nothing but intrinsics, <math.h>, <stddef.h>, <stdint.h>, <string.h> and
 #      kernels/.
 #
 #   .ci/checks/kernel_quarantine.sh [build directory]     default: build/release; must not be a sanitizer build
@@ -63,5 +65,14 @@ for source in kernels/*/*__*.cpp; do
   [ -z "$needed" ] || complain "$object: needs $needed"
 done
 [ "$seen" -gt 0 ] || complain "no kernel object found in $objects"
+
+for source in src/compress/product/product_*.cpp; do
+  object=$build/src/CMakeFiles/minnow_compress.dir/${source#src/}.o
+  [ -e "$object" ] || continue  # another architecture's, or built without the compressor
+  name=$(basename "$source" .cpp)
+  leaks=$("$nm" "$object" | awk 'NF == 3 && $2 ~ /[A-Zuvwi]/ {print $3}' |
+    grep -Ev "minnow_eigen_${name#product_}|$name|^DW\.ref\.__gxx_personality_v0\$" | tr '\n' ' ' || true)
+  [ -z "$leaks" ] || complain "$object: defines $leaks, which another file's may be taken for"
+done
 [ "$bad" = 0 ] || exit 1
 echo "kernel_quarantine: $seen kernels are clean"

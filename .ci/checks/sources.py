@@ -35,7 +35,7 @@ CONFINED = {
     r"pthreadpool\.h": r"^src/base/thread_pool\.cpp$",
     r"cpuinfo\.h": r"^src/base/cpu\.cpp$",
     r"nlohmann/|CLI/": r"^(src/compress/|examples/cli/|bench/retrieval/|tests/)",
-    r"Eigen/": r"^(src/compress/|tests/)",
+    r"Eigen/": r"^src/compress/product/body\.h$",
     r"pcre2\.h": r"^src/text/",
     r"utf8proc\.h": r"^src/text/",
 }

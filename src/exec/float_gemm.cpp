@@ -48,17 +48,4 @@ bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, 
   return true;
 }
 
-bool float_matmul(const float* a, size_t a_stride, size_t m, size_t k, const float* b, size_t n,
-                  RightMatrix form, float* c, size_t c_stride) {
-  const float infinity = std::numeric_limits<float>::infinity();
-  const uint32_t flags = form == RightMatrix::rows_of_inputs ? XNN_FLAG_TRANSPOSE_WEIGHTS : 0;
-  xnn_operator_t op = nullptr;
-  bool ok = xnn_create_fully_connected_nc_f32(k, n, a_stride, c_stride, b, nullptr, -infinity, infinity,
-                                              flags, &op) == xnn_status_success;
-  ok = ok && xnn_setup_fully_connected_nc_f32(op, m, a, c, nullptr) == xnn_status_success;
-  ok = ok && xnn_run_operator(op, nullptr) == xnn_status_success;
-  if (op != nullptr) xnn_delete_operator(op);
-  return ok;
-}
-
 }  // namespace minnow::exec

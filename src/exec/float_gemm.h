@@ -1,4 +1,4 @@
-// Dense float matrix products through XNNPACK: prefill with float weights, and calibration.
+// Dense float matrix products through XNNPACK: prefill with float weights.
 // The only file that knows XNNPACK.
 #pragma once
 
@@ -22,17 +22,5 @@ bool float_gemm_available();
 /// False: XNNPACK refused (no memory); y is then unspecified.
 bool float_gemm(const model::LinearWeights& w, const model::KernelSet& kernels, const float* x,
                 size_t x_stride, size_t m, float* y, size_t y_stride, size_t n0, size_t n1, float* scratch);
-
-/// How the right-hand matrix of float_matmul lies.
-enum class RightMatrix : unsigned char {
-  rows_of_outputs,  ///< b[n][k]: c[i][j] = sum_l a[i][l] b[j][l]
-  rows_of_inputs,   ///< b[k][n]: c[i][j] = sum_l a[i][l] b[l][j]
-};
-
-/// c (m, n) = a (m, k) times b, on the calling thread; b is contiguous, rows of a and c lie a_stride and
-/// c_stride floats apart. Up to 16 bytes past the end of a and b may be read. Calibration's product.
-/// False: XNNPACK refused; c is then unspecified.
-bool float_matmul(const float* a, size_t a_stride, size_t m, size_t k, const float* b, size_t n,
-                  RightMatrix form, float* c, size_t c_stride);
 
 }  // namespace minnow::exec

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
+
+#include "compress/product/product.h"
 
 namespace minnow::compress {
 namespace {
@@ -22,48 +23,18 @@ MINNOW_CLONES double dot64(const double* a, const double* b, size_t n) {
   return sum;
 }
 
-/// GCC keeps vectors in registers where it leaves an array of numbers in memory.
-typedef double Eight __attribute__((vector_size(64)));
-
 /// c (rows, cols) -= a (rows, inner) b (inner, cols), rows c_stride, a_stride and b_stride apart.
-MINNOW_CLONES void subtract_product64(double* c, size_t c_stride, const double* a, size_t a_stride,
-                                      const double* b, size_t b_stride, size_t rows, size_t inner,
-                                      size_t cols) {
-  constexpr size_t kSide = 64;  // sums that stay in registers
-  constexpr size_t kWorthPacking = 4;
-  alignas(64) double packed[kSide * kSide];  // rows a page apart would share a few lines of the cache
-  for (size_t k0 = 0; k0 < inner; k0 += kSide) {
-    const size_t count = std::min(kSide, inner - k0);
-    for (size_t j = 0; j < cols; j += kSide) {
-      const size_t width = std::min(kSide, cols - j);
-      const double* block = b + k0 * b_stride + j;
-      size_t stride = b_stride;
-      if (rows >= kWorthPacking) {
-        for (size_t k = 0; k < count; ++k) std::memcpy(packed + k * kSide, block + k * stride, width * 8);
-        block = packed, stride = kSide;
-      }
-      for (size_t r = 0; r < rows; ++r) {
-        double* y = c + r * c_stride + j;
-        const double* x = a + r * a_stride + k0;
-        if (width < kSide) {
-          for (size_t k = 0; k < count; ++k) {
-            for (size_t i = 0; i < width; ++i) y[i] -= x[k] * block[k * stride + i];
-          }
-          continue;
-        }
-        Eight sum[kSide / 8];
-        std::memcpy(sum, y, sizeof sum);
-        for (size_t k = 0; k < count; ++k) {
-          for (size_t i = 0; i < kSide / 8; ++i) {
-            Eight v;
-            std::memcpy(&v, block + k * stride + 8 * i, sizeof v);
-            sum[i] -= x[k] * v;
-          }
-        }
-        std::memcpy(y, sum, sizeof sum);
-      }
-    }
-  }
+void subtract_product64(double* c, size_t c_stride, const double* a, size_t a_stride, const double* b,
+                        size_t b_stride, size_t rows, size_t inner, size_t cols) {
+  if (inner == 0) return;
+  multiply(Product<double>{{a, a_stride, false},
+                           {b, b_stride, false},
+                           c,
+                           c_stride,
+                           rows,
+                           cols,
+                           inner,
+                           Product<double>::Into::subtract});
 }
 
 /// A lower triangle in half the room of a square: kBlock rows at a time lie as far apart as the last of them
@@ -160,54 +131,16 @@ void invert_lower(Triangle& l, ThreadPool& pool) {
   }
 }
 
-typedef float Four __attribute__((vector_size(16)));
-
-/// Four rows of four become their columns.
-void turn(Four (&r)[4]) {
-  const Four a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
-  const Four b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-  const Four c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-  const Four d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-  r[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5), r[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  r[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
-}
-
-/// Tokens in columns: out (cols, tokens) = (a - b)^T, each token times its weight; b and weights may be null.
-void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, ThreadPool& pool) {
-  const size_t cols = a.cols(), tokens = a.rows();
-  out.shape(cols, tokens);
-  const auto one = [&](size_t t, size_t c) {
-    const float v = a.row(t)[c] - (b != nullptr ? b->row(t)[c] : 0.0f);
-    out.row(c)[t] = weights != nullptr ? weights[t] * v : v;
-  };
-  const auto four = [&](size_t t, size_t c) {
-    Four rows[4];
-    for (size_t i = 0; i < 4; ++i) {
-      std::memcpy(&rows[i], a.row(t + i) + c, sizeof(Four));
-      Four less = {};
-      if (b != nullptr) std::memcpy(&less, b->row(t + i) + c, sizeof less);
-      rows[i] -= less;
-      if (weights != nullptr) rows[i] *= weights[t + i];
-    }
-    turn(rows);
-    for (size_t i = 0; i < 4; ++i) std::memcpy(out.row(c + i) + t, &rows[i], sizeof(Four));
-  };
-  constexpr size_t kTurn = 32;
-  pool.parallel_for((cols + kTurn - 1) / kTurn, 1, [&](size_t begin, size_t end, uint32_t) {
-    const size_t c0 = begin * kTurn, c1 = std::min(cols, end * kTurn);
-    for (size_t t0 = 0; t0 < tokens; t0 += kTurn) {
-      const size_t t1 = std::min(tokens, t0 + kTurn);
-      for (size_t c = c0; c < c1; c += 4) {
-        for (size_t t = t0; t < t1; t += 4) {
-          if (c + 4 <= c1 && t + 4 <= t1) {
-            four(t, c);
-            continue;
-          }
-          for (size_t j = c; j < std::min(c + 4, c1); ++j) {
-            for (size_t i = t; i < std::min(t + 4, t1); ++i) one(i, j);
-          }
-        }
-      }
+/// out (tokens, cols) = a - b, each token times its weight; b and weights may be null.
+void weigh(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, ThreadPool& pool) {
+  const size_t cols = a.cols();
+  out.shape(a.rows(), cols);
+  pool.parallel_for(a.rows(), 64, [&](size_t begin, size_t end, uint32_t) {
+    for (size_t t = begin; t < end; ++t) {
+      const float weight = weights != nullptr ? weights[t] : 1.0f;
+      const float *x = a.row(t), *less = b != nullptr ? b->row(t) : nullptr;
+      float* y = out.row(t);
+      for (size_t c = 0; c < cols; ++c) y[c] = weight * (x[c] - (less != nullptr ? less[c] : 0.0f));
     }
   });
 }
@@ -215,10 +148,25 @@ void turn(const Matrix& a, const Matrix* b, const float* weights, Matrix& out, T
 /// Gives `use` a matrix whose contents and shape mean nothing; memory stays from one call to the next where
 /// it is not much.
 template <class Use>
-void turned_for_now(const Use& use) {
-  thread_local Matrix turned;
-  use(turned);
-  if (turned.size() > kKeptFloats) turned = Matrix();
+void with_scratch(const Use& use) {
+  thread_local Matrix scratch;
+  use(scratch);
+  if (scratch.size() > kKeptFloats) scratch = Matrix();
+}
+
+constexpr size_t kOutputs = 128;  // rows of a product that one job finds
+
+/// c (a.cols, b.cols) += a^T b on all cores; `lower`: on and below the diagonal, and a little above it.
+void add_products(const Matrix& a, const Matrix& b, Matrix& c, bool lower, ThreadPool& pool) {
+  // The tiles near the end are the long ones: each is a job of its own.
+  pool.parallel_for_each((a.cols() + kOutputs - 1) / kOutputs, [&](size_t first, size_t last, uint32_t) {
+    for (size_t tile = first; tile < last; ++tile) {
+      const size_t j = tile * kOutputs, rows = std::min(kOutputs, a.cols() - j);
+      const size_t cols = lower ? j + rows : b.cols();
+      multiply_tn({a.data() + j, a.rows(), rows, a.cols()}, {b.data(), b.rows(), cols, b.cols()}, c.row(j),
+                  c.cols(), Write::add);
+    }
+  });
 }
 
 }  // namespace
@@ -255,38 +203,20 @@ void add_moments(Moments& m, const Matrix& x, const float* weights, ThreadPool& 
       add_scaled(weights != nullptr ? weights[t] : 1.0f, x.row(t) + begin, sum.data() + begin, end - begin);
   });
   for (size_t c = 0; c < cols; ++c) m.first[c] += sum[c];
-  // Tiles of columns, on and below the diagonal; the rest is mirrored when the sums are used. The inputs are
-  // turned once for all tiles, and what a product packs is a tile's own columns.
-  turned_for_now([&](Matrix& turned) {
-    turn(x, nullptr, weights, turned, pool);
-    constexpr size_t kTile = 64;
-    const size_t tiles = (cols + kTile - 1) / kTile;
-    pool.parallel_for_each(tiles, [&](size_t b, size_t e, uint32_t) {
-      for (size_t tile = b; tile < e; ++tile) {
-        const size_t j = tile * kTile, width = std::min(kTile, cols - j);
-        const Rows left{turned.row(j), cols - j, tokens, tokens};
-        if (weights == nullptr)
-          multiply_nt(left, {turned.row(j), width, tokens, tokens}, m.second.row(j) + j, cols, Write::add);
-        else
-          multiply_nn(left, {x.data() + j, tokens, width, cols}, m.second.row(j) + j, cols, Write::add);
-      }
-    });
+  // On and below the diagonal; the rest is mirrored when the sums are used.
+  if (weights == nullptr) return add_products(x, x, m.second, true, pool);
+  with_scratch([&](Matrix& weighed) {
+    weigh(x, nullptr, weights, weighed, pool);
+    add_products(weighed, x, m.second, true, pool);
   });
 }
 
 void add_drift(Matrix& sum, const Matrix& wanted, const Matrix& had, const Matrix& x, const float* weights,
                ThreadPool& pool) {
-  const size_t cols = x.cols(), tokens = x.rows();
-  if (sum.empty()) sum.reset(had.cols(), cols);
-  turned_for_now([&](Matrix& turned) {
-    turn(wanted, &had, weights, turned, pool);
-    constexpr size_t kTile = 64;
-    pool.parallel_for_each((cols + kTile - 1) / kTile, [&](size_t b, size_t e, uint32_t) {
-      for (size_t tile = b; tile < e; ++tile) {
-        const size_t j = tile * kTile, width = std::min(kTile, cols - j);
-        multiply_nn(rows_of(turned), {x.data() + j, tokens, width, cols}, sum.data() + j, cols, Write::add);
-      }
-    });
+  if (sum.empty()) sum.reset(had.cols(), x.cols());
+  with_scratch([&](Matrix& missed) {
+    weigh(wanted, &had, weights, missed, pool);
+    add_products(missed, x, sum, false, pool);
   });
 }
 

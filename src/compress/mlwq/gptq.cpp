@@ -3,57 +3,29 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/product/product.h"
+
 namespace minnow::compress {
 namespace {
 
 constexpr size_t kFewRows = 1024;  // fewer are cut finer, so that every thread has some
-constexpr size_t kChunk = 64;      // columns whose sums stay in registers
 
-/// Rows that share a read of U or H. Where there are enough of them for every thread, more are better: H of
-/// a wide linear comes from memory.
+/// Rows that share a read of U or H.
 size_t row_tile(size_t rows) {
-  return rows < kFewRows ? 8 : 32;
+  return rows < kFewRows ? 32 : 64;
 }
 
-/// kRows rows and kChunk columns of what carry_on() does. The rows share what is read of u, whose rows lie a
-/// power of two apart more often than not and so fall out of the first-level cache. kAsk: for the next chunk.
-template <size_t kRows, bool kAsk>
-[[gnu::always_inline]] inline void carry_on_chunk(float* w, size_t cols, const float* e, size_t count,
-                                                  const float* const* u, size_t j) {
-  float sum[kRows][kChunk];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t i = 0; i < kChunk; ++i) sum[r][i] = w[r * cols + j + i];
-  }
-  for (size_t c = 0; c < count; ++c) {
-    const float* row = u[c] + j;
-    for (size_t i = 0; kAsk && i < kChunk; i += 16) __builtin_prefetch(row + kChunk + i);
-    for (size_t r = 0; r < kRows; ++r) {
-      const float x = e[r * count + c];
-      for (size_t i = 0; i < kChunk; ++i) sum[r][i] -= x * row[i];
-    }
-  }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t i = 0; i < kChunk; ++i) w[r * cols + j + i] = sum[r][i];
-  }
-}
-
-/// w[r][j] -= sum over c of e[r][c] u[c][j], in the order of c, for a tile of rows and j in [from, to).
-MINNOW_CLONES void carry_on(float* w, size_t rows, size_t cols, const float* e, size_t count,
-                            const float* const* u, size_t from, size_t to) {
-  size_t j = from;
-  for (; j + kChunk <= to; j += kChunk) {
-    size_t r = 0;
-    if (rows >= 4) carry_on_chunk<4, true>(w, cols, e, count, u, j), r = 4;
-    for (; r + 4 <= rows; r += 4) carry_on_chunk<4, false>(w + r * cols, cols, e + r * count, count, u, j);
-    for (; r < rows; ++r) carry_on_chunk<1, false>(w + r * cols, cols, e + r * count, count, u, j);
-  }
-  for (; j < to; ++j) {
-    for (size_t r = 0; r < rows; ++r) {
-      float sum = w[r * cols + j];
-      for (size_t c = 0; c < count; ++c) sum -= e[r * count + c] * u[c][j];
-      w[r * cols + j] = sum;
-    }
-  }
+/// w (rows, cols) -= e (rows, count) u, of which u has `count` rows from `first` on, in columns [from, to).
+void carry_on(float* w, size_t rows, size_t cols, const float* e, size_t count, const Matrix& u, size_t first,
+              size_t from, size_t to) {
+  multiply(Product<float>{{e, count, false},
+                          {u.row(first) + from, u.cols(), false},
+                          w + from,
+                          cols,
+                          rows,
+                          to - from,
+                          count,
+                          Product<float>::Into::subtract});
 }
 
 MINNOW_CLONES void subtract_scaled(float a, const float* x, float* y, size_t n) {
@@ -73,7 +45,6 @@ struct Job {
 void quantise_rows(Job& job, size_t r0, size_t r1) {
   const size_t cols = job.w.cols(), rows = r1 - r0;
   std::vector<float> w(job.w.row(r0), job.w.row(r0) + rows * cols), errors;
-  std::vector<const float*> used;
   const Matrix& u = job.factor.upper;
   for (size_t g = 0; g < job.groups.size(); ++g) {
     const Group& group = job.groups[g];
@@ -99,10 +70,8 @@ void quantise_rows(Job& job, size_t r0, size_t r1) {
       }
     }
     if (job.options.compensate) {
-      const uint32_t end = group.begin + group.count;
-      used.clear();
-      for (uint32_t c = group.begin; c < end; ++c) used.push_back(u.row(c));
-      carry_on(w.data(), rows, cols, errors.data(), group.count, used.data(), end, cols);
+      carry_on(w.data(), rows, cols, errors.data(), group.count, u, group.begin, group.begin + group.count,
+               cols);
     }
   }
 }
@@ -141,26 +110,11 @@ class Descent {
 
   /// g += changes H of the block's columns, for all columns; or all others, where `inside` is done.
   void spread(bool inside = false) {
-    used_.clear(), columns_.clear();
-    for (size_t i = 0; i < count_; ++i) {
-      bool any = false;
-      for (size_t r = 0; r < rows_; ++r) any |= changes(r)[i] != 0.0f;
-      if (!any) continue;
-      columns_.push_back(static_cast<uint32_t>(i));
-      used_.push_back(job_.h.row(begin_ + i));
-    }
-    const size_t n = columns_.size();
-    if (n == 0) return;
-    size_t kept = 0;  // what is written has been read
-    for (size_t r = 0; r < rows_; ++r) {
-      for (const uint32_t i : columns_) changes_[kept++] = -changes_[r * count_ + i];
-    }
-    if (inside) {
-      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), 0, begin_);
-      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), begin_ + count_, cols_);
-    } else {
-      carry_on(g_.data(), rows_, cols_, changes_.data(), n, used_.data(), 0, cols_);
-    }
+    if (std::all_of(changes_.begin(), changes_.end(), [](float c) { return c == 0.0f; })) return;
+    for (float& c : changes_) c = -c;
+    const size_t end = begin_ + count_;
+    carry_on(g_.data(), rows_, cols_, changes_.data(), count_, job_.h, begin_, 0, inside ? begin_ : cols_);
+    if (inside) carry_on(g_.data(), rows_, cols_, changes_.data(), count_, job_.h, begin_, end, cols_);
   }
 
   /// Each code to the one that is best while all others stay.
@@ -221,9 +175,7 @@ class Descent {
   size_t r0_, rows_, cols_;
   std::vector<float> g_;  // (rows, cols)
   size_t begin_ = 0, count_ = 0;
-  std::vector<float> changes_;      // (rows, count): of values in columns from `begin` on
-  std::vector<uint32_t> columns_;   // of these, where any row changed
-  std::vector<const float*> used_;  // their rows of H
+  std::vector<float> changes_;  // (rows, count): of values in columns from `begin` on
 };
 
 }  // namespace

@@ -21,7 +21,8 @@ MINNOW_CLONES Sums measure(const float* w, const float* h, size_t n, float scale
   for (size_t i = 0; i < n; i += kLanes) {
     for (size_t j = 0; j < kLanes; ++j) {
       float q = w[i + j] * inverse + zero;
-      q = q < 0.0f ? 0.0f : q > top ? top : q;
+      q = q < 0.0f ? 0.0f : q;
+      q = q > top ? top : q;
       q = (q + 8388608.0f) - 8388608.0f;  // to the nearest integer
       const float d = q - zero, e = w[i + j] - scale * d;
       error[j] += h[i + j] * e * e;

@@ -1,7 +1,6 @@
 // Row-major float matrices of the calibration passes, and the products between them.
 //
-// Every product runs on the calling thread; callers spread sequences or tiles over the pool. XNNPACK does
-// the work where it runs, a plain loop elsewhere.
+// Every product runs on the calling thread; callers spread sequences or tiles over the pool.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +18,7 @@ namespace minnow::compress {
 #define MINNOW_CLONES
 #endif
 
-/// (rows, cols); 16 spare floats at the end, which products may read.
+/// (rows, cols)
 class Matrix {
  public:
   Matrix() = default;
@@ -27,12 +26,12 @@ class Matrix {
   /// Sets the shape; the contents are zero.
   void reset(size_t rows, size_t cols) {
     rows_ = rows, cols_ = cols;
-    data_.assign(rows * cols + kSpare, 0.0f);
+    data_.assign(rows * cols, 0.0f);
   }
   /// Sets the shape, contents unspecified; keeps the memory where it suffices.
   void shape(size_t rows, size_t cols) {
     rows_ = rows, cols_ = cols;
-    data_.resize(rows * cols + kSpare);
+    data_.resize(rows * cols);
   }
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
@@ -46,7 +45,6 @@ class Matrix {
   std::span<const float> span() const { return {data_.data(), size()}; }
 
  private:
-  static constexpr size_t kSpare = 16;
   size_t rows_ = 0, cols_ = 0;
   std::vector<float> data_;
 };

@@ -21,7 +21,7 @@ namespace {
 constexpr uint64_t kManyParameters = 20'000'000;
 constexpr uint32_t kFewGradients = 8, kTokensAnInput = 4;
 /// Counts up with every change of what calibration finds, so that what an older version has left is not used.
-constexpr uint32_t kMethodVersion = 2;
+constexpr uint32_t kMethodVersion = 3;
 
 class Pipeline {
  public:
