@@ -8,11 +8,11 @@
 namespace minnow::compress {
 namespace {
 
-constexpr size_t kFewRows = 1024;  // fewer are cut finer, so that every thread has some
-
-/// Rows that share a read of U or H.
-size_t row_tile(size_t rows) {
-  return rows < kFewRows ? 32 : 64;
+/// Rows that share a read of U or H: as many as leave some for every thread.
+size_t row_tile(size_t rows, size_t threads) {
+  constexpr size_t kStep = 8, kMost = 64;
+  const size_t share = (rows + threads - 1) / threads;
+  return std::clamp((share + kStep - 1) / kStep * kStep, kStep, kMost);
 }
 
 /// w (rows, cols) -= e (rows, count) u, of which u has `count` rows from `first` on, in columns [from, to).
@@ -194,7 +194,7 @@ Result<GptqResult> quantise_linear(const Matrix& w, const Matrix& h, const Facto
     const float u = options.compensate ? factor.upper.row(c)[c] : 0.0f;
     job.importance[c] = options.compensate ? 1.0f / (u * u) : h.row(c)[c];
   }
-  const size_t tile = row_tile(w.rows()), tiles = (w.rows() + tile - 1) / tile;
+  const size_t tile = row_tile(w.rows(), pool.threads()), tiles = (w.rows() + tile - 1) / tile;
   pool.parallel_for(tiles, 1, [&](size_t b, size_t e, uint32_t) {
     for (size_t t = b; t < e; ++t) {
       const size_t r0 = t * tile, r1 = std::min(w.rows(), r0 + tile);
