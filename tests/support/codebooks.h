@@ -19,8 +19,8 @@ inline compress::CodebookOptions small_codebooks() {
 /// A fixture with codebooks in a file that goes away with the process.
 class WithCodebooks {
  public:
-  explicit WithCodebooks(const std::string& source) {
-    compress(source, dir_.file("plain.mnw"), compress::Storage::w8, 32);
+  explicit WithCodebooks(const std::string& source, compress::Storage storage = compress::Storage::w8) {
+    compress(source, dir_.file("plain.mnw"), storage, 32);
     const auto report = compress::add_codebooks(dir_.file("plain.mnw"), small_codebooks(), path());
     EXPECT_TRUE(report.ok()) << report.status().message();
   }
@@ -33,6 +33,13 @@ class WithCodebooks {
 /// The model of tiny_path() with codebooks.
 inline const std::string& tiny_with_codebooks() {
   static const WithCodebooks model(MINNOW_TEST_DATA "/arch/llama-tied-gqa");
+  static const std::string path = model.path();
+  return path;
+}
+
+/// The same with weights of 16 bits, whose activations nothing rounds.
+inline const std::string& tiny_floats_with_codebooks() {
+  static const WithCodebooks model(MINNOW_TEST_DATA "/arch/llama-tied-gqa", compress::Storage::f16);
   static const std::string path = model.path();
   return path;
 }

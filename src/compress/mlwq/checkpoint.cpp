@@ -61,7 +61,8 @@ class In {
     Matrix m;
     if (rows > bytes_.size() || cols > bytes_.size() || !take(rows * cols * sizeof(float))) return m;
     m.shape(rows, cols);
-    std::memcpy(m.data(), bytes_.data() + at_ - rows * cols * sizeof(float), rows * cols * sizeof(float));
+    const size_t size = m.size() * sizeof(float);
+    if (size != 0) std::memcpy(m.data(), bytes_.data() + at_ - size, size);
     return m;
   }
   /// Of things that follow, each of a byte at least.
